@@ -1,0 +1,1 @@
+"""The networks, the footage and the training: plain torch, no web, no database, no queue."""

@@ -1,0 +1,111 @@
+"""The one contract that search, ingest and tuning know of a model.
+
+Shapes: B items, T frames per clip, S frame side, L text tokens, E embedding width.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class MatcherMissingError(RuntimeError):
+    """The bundle has no fused pass that could match a text with a clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalSpec:
+    """What callers must know of a model before they use it.
+
+    Attributes:
+        family: architecture, as `all_in_one`.
+        embedding_dim: width E of the joint space.
+        frames_per_clip: T.
+        frame_size: side S of the square frames that the network reads, pixels.
+        resize_short: the short side is resized to this before the centre crop, pixels.
+        mean: per-channel mean that pixels in [0, 1] are shifted by, RGB.
+        std: per-channel deviation that they are divided by, RGB.
+        max_text_tokens: longest text L, special tokens included.
+        has_retriever: text and video can be embedded.
+        has_matcher: text and clip can be matched.
+    """
+
+    family: str
+    embedding_dim: int
+    frames_per_clip: int
+    frame_size: int
+    resize_short: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    max_text_tokens: int
+    has_retriever: bool
+    has_matcher: bool
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokenised texts.
+
+    Attributes:
+        ids: token ids, int64 (B, L).
+        mask: True where a real token stands, bool (B, L).
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of texts B."""
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice | Tensor) -> "Tokens":
+        """Return some of the texts."""
+        return Tokens(self.ids[rows], self.mask[rows])
+
+
+class RetrievalModel(ABC):
+    """What every family can do. Thread safe; gradients off; results are float32 on the CPU."""
+
+    spec: RetrievalSpec
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Turn texts into tokens, cut at `spec.max_text_tokens`."""
+
+    @abstractmethod
+    def embed_text(self, tokens: Tokens) -> Tensor:
+        """Return the unit-norm embeddings of texts, float32 (B, E)."""
+
+    @abstractmethod
+    def embed_video(self, clips: Tensor) -> Tensor:
+        """Return the unit-norm embeddings of clips.
+
+        Args:
+            clips: RGB frames as `model.video` yields them, uint8 (B, T, S, S, 3).
+
+        Returns:
+            float32 (B, E).
+        """
+
+    @abstractmethod
+    def match(self, tokens: Tokens, clips: Tensor) -> Tensor:
+        """Return the log-odds that text i belongs to clip i.
+
+        Args:
+            tokens: B texts.
+            clips: uint8 (B, T, S, S, 3).
+
+        Returns:
+            float32 (B,); `sigmoid` of it is the match probability.
+
+        Raises:
+            MatcherMissingError: `spec.has_matcher` is False.
+        """
+
+
+def clips_to_tensor(clips: Sequence[np.ndarray]) -> Tensor:
+    """Stack decoded clips, each uint8 (T, S, S, 3), into one batch (B, T, S, S, 3)."""
+    return torch.from_numpy(np.stack(clips))

@@ -1,0 +1,1 @@
+"""Probe, sample and decode footage: the same for training and serving."""

@@ -1,0 +1,1 @@
+"""The procedural world: endless captioned videos from a seed."""

@@ -1,0 +1,1 @@
+"""The web API, and everything that the API and the workers share."""

@@ -1,0 +1,1 @@
+"""Vector indexes and the replica that follows the change log."""

@@ -1,0 +1,96 @@
+"""Settings: one class, read from the environment; the defaults are the embedded mode."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+class Settings(BaseSettings):
+    """Read once by the composition roots, then passed down as values."""
+
+    model_config = SettingsConfigDict(env_prefix="REELSEEK_", frozen=True, extra="ignore")
+
+    # Where it listens and who may come in
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on.")
+    admin_key: SecretStr | None = Field(
+        None, description="Accepted as an admin key; if unset one is made at the first start."
+    )
+    public_url: str | None = Field(None, description="Address in links, if behind a proxy.")
+    login_link_ttl_s: int = Field(3600, gt=0, description="How long the one-time login link works.")
+    session_ttl_s: int = Field(14 * 86400, gt=0, description="How long a browser stays logged in.")
+
+    # Where things are kept
+    data_dir: Path = Field(Path("data"), description="Videos, bundles and index snapshots.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL; SQLite below data_dir if unset."
+    )
+    broker_url: str | None = Field(
+        None, description="Celery broker, as redis://host/0; a folder below data_dir if unset."
+    )
+
+    # The model
+    bundle: Path | None = Field(None, description="Bundle folder; the bundled one if unset.")
+    device: Literal["auto", "cuda", "cpu"] = Field("auto", description="Where networks run.")
+    torch_threads: int = Field(0, ge=0, description="CPU threads of one process; 0 = by cores.")
+
+    # Uploads and ingest
+    upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file accepted.")
+    disk_reserve_bytes: int = Field(512 * MIB, ge=0, description="Free disk that is kept free.")
+    segment_s: float = Field(4.0, gt=0, le=600, description="Length of a segment.")
+    segment_every_s: float = Field(
+        4.0, gt=0, le=600, description="A segment starts every so often."
+    )
+    sampling: Literal["exact", "keyframes"] = Field(
+        "exact", description="Decode the frames asked for, or the keyframes nearest to them."
+    )
+    reader: Literal["pyav", "decord"] = Field("pyav", description="Library that decodes.")
+    video_limit_s: float = Field(12 * 3600.0, gt=0, description="Longest video accepted.")
+    video_limit_pixels: int = Field(
+        7680 * 4320, gt=0, description="Largest frame accepted, width x height."
+    )
+    decode_limit_cpu_s: float = Field(
+        3600.0, gt=0, description="CPU time that decoding one video may take at most."
+    )
+    decode_limit_memory_bytes: int = Field(
+        3 * GIB // 2, gt=0, description="Memory that decoding one video may take."
+    )
+    thumbnail_px: int = Field(320, ge=16, le=1920, description="Longest side of a thumbnail.")
+    ingest_concurrency: int = Field(
+        2, ge=1, le=64, description="Videos one worker decodes at once."
+    )
+    embed_batch: int = Field(16, ge=1, le=1024, description="Clips in one forward pass at most.")
+
+    # Jobs
+    job_lease_s: int = Field(60, gt=0, description="A silent worker loses its job after this.")
+    job_attempts: int = Field(3, gt=0, description="A job that failed so often is given up.")
+    sweep_every_s: float = Field(5.0, gt=0, description="How often lost jobs are sent again.")
+    orphan_grace_s: float = Field(
+        3600.0, gt=0, description="Age at which a file that no row names is removed."
+    )
+
+    # Search
+    search_candidates: int = Field(200, ge=1, le=10_000, description="Segments FAISS returns.")
+    rerank_depth: int = Field(16, ge=0, le=1000, description="Moments the fused pass re-ranks.")
+    search_deadline_ms: int = Field(
+        2000,
+        gt=0,
+        description="Time after which an answer is given without the rest of re-ranking.",
+    )
+    search_queue: int = Field(256, ge=1, description="Searches waiting at most; then 503.")
+    replica_poll_ms: int = Field(200, gt=0, description="How often the change log is read.")
+    index_kind: Literal["flat_fp16", "flat_fp32", "flat_int8"] = Field(
+        "flat_fp16", description="FAISS index of a replica."
+    )
+
+    log_json: bool = Field(default=False, description="Log as JSON lines.")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'reelseek.sqlite'}"

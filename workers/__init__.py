@@ -1,0 +1,1 @@
+"""Celery workers: they turn jobs into embeddings."""
