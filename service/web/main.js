@@ -1,0 +1,84 @@
+// Starts the page: sign in with the one-time link, then search and videos.
+import { call } from "./api.js";
+import { $, plural } from "./dom.js";
+import { searchFromAddress, startSearch } from "./search.js";
+import { startUploads } from "./uploads.js";
+import { refreshVideos, startVideos, stopVideos } from "./videos.js";
+
+const RETRY_MS = 2000;
+
+/** The token in a pasted link or in the address (#login=...), or the text itself. */
+function tokenIn(text) {
+  return new URLSearchParams(text.split("#").pop()).get("login") ?? text.trim();
+}
+
+async function redeem(token) {
+  await call("POST", "/v1/session", { token });
+}
+
+function showSignIn() {
+  stopVideos();
+  $("app").hidden = true;
+  $("sign-out").hidden = true;
+  $("sign-in").hidden = false;
+  $("system").textContent = "";
+  $("token").focus();
+}
+
+/** Show the app if the browser is signed in. */
+async function enter() {
+  let system;
+  try {
+    system = await call("GET", "/v1/system");
+  } catch (error) {
+    if (error.status === 401) return;
+    $("system").textContent = error.message;
+    setTimeout(enter, RETRY_MS);
+    return;
+  }
+  $("system").textContent = summary(system);
+  $("sign-in").hidden = true;
+  $("app").hidden = false;
+  $("sign-out").hidden = false;
+  refreshVideos();
+  searchFromAddress();
+  if (!location.search) $("query").focus();
+}
+
+function summary(system) {
+  const segments = system.segments ?? system.counts?.segments;
+  return [system.model?.name && `Model ${system.model.name}`, segments !== undefined && `${plural(segments, "segment")} indexed`]
+    .filter(Boolean).join(" · ");
+}
+
+$("sign-in-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  $("sign-in-error").textContent = "";
+  try {
+    await redeem(tokenIn($("token").value));
+    $("token").value = "";
+    enter();
+  } catch (error) {
+    $("sign-in-error").textContent = error.message;
+  }
+});
+$("sign-out").addEventListener("click", async () => {
+  await call("DELETE", "/v1/session").catch(() => {});
+  showSignIn();
+});
+window.addEventListener("signed-out", showSignIn);
+
+startSearch();
+startUploads(refreshVideos);
+startVideos();
+
+if (location.hash.startsWith("#login=")) {
+  const token = tokenIn(location.hash);
+  history.replaceState(null, "", location.pathname + location.search); // the secret leaves the address bar
+  try {
+    await redeem(token);
+  } catch (error) {
+    $("sign-in-error").textContent = error.message;
+  }
+}
+enter();
