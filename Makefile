@@ -1,0 +1,74 @@
+# make run      everything: environment, install, database, API + worker; Ctrl-C stops it
+# make help     the other targets
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# faiss-cpu and faiss-gpu are the same module: exactly one of them is installed.
+EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+OTHER := $(if $(filter gpu,$(EXTRA)),cpu,gpu)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALLED := $(VENV)/.installed-$(EXTRA)
+DEV_INSTALLED := $(VENV)/.installed-$(EXTRA)-dev
+ARGS ?=
+
+.PHONY: help run install dev test lint format bench checkpoint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: $(INSTALLED) ## Start Reelseek: API, worker and page (Ctrl-C stops it)
+	@exec $(BIN)/reelseek serve $(ARGS)
+
+install: $(INSTALLED) ## Make .venv and install what running needs
+
+dev: $(DEV_INSTALLED) ## Install what tests and linters need as well
+
+test: $(DEV_INSTALLED) ## Run all tests (ARGS="-k name" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_INSTALLED) ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_INSTALLED) ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_INSTALLED) ## Print the figures of docs/performance.md
+	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+checkpoint: $(DEV_INSTALLED) ## Train the bundled checkpoint again (about two hours on two cores)
+	$(BIN)/python -m model.train $(ARGS)
+
+clean: ## Remove .venv and caches; data/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+
+# python3, unless it is older than 3.11 and a newer one stands beside it.
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $$python -m venv $(VENV) && exit 0; \
+	    rm -rf $(VENV); \
+	    echo "Could not make $(VENV): install venv for $$python (on Debian: apt-get install python3-venv)." >&2; \
+	    exit 1; \
+	  fi; \
+	done; \
+	echo "Reelseek needs Python 3.11 or newer, and found none: install it, or name one: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Reelseek into $(VENV) with the extra '$(EXTRA)' (a few minutes the first time) ..."
+	@$(BIN)/python -m pip uninstall --quiet --yes faiss-$(OTHER) 2>/dev/null || true
+	@$(PIP) -e '.[$(EXTRA)]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+$(DEV_INSTALLED): pyproject.toml constraints.txt | $(INSTALLED)
+	@echo "Installing what tests and linters need ..."
+	@$(PIP) -e '.[$(EXTRA),dev]'
+	@touch $@
