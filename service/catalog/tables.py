@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Dialect,
+    Enum,
     Float,
     ForeignKey,
     Index,
@@ -39,7 +40,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         del dialect
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def utc_now() -> datetime:
@@ -48,10 +50,11 @@ def utc_now() -> datetime:
 
 
 class BlobState(StrEnum):
-    """Whether a file may be read, or waits to be unlinked."""
+    """Whether a file may be read, waits to be unlinked, or was unlinked."""
 
     LIVE = "live"
     CONDEMNED = "condemned"
+    GONE = "gone"
 
 
 class VideoState(StrEnum):
@@ -97,12 +100,19 @@ class ChangeOp(StrEnum):
     PROMOTE = "promote"
 
 
+def _named(values: type[StrEnum]) -> Enum:
+    """Store the values of an enum as text, and give the enum back."""
+    return Enum(
+        values, native_enum=False, length=16, values_callable=lambda kinds: [str(k) for k in kinds]
+    )
+
+
 class Base(DeclarativeBase):
     """All tables."""
 
     type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it as a class attribute)
         datetime: UtcDateTime,
-        dict[str, Any]: JSON,
+        dict[str, Any]: JSON(none_as_null=True),
         list[str]: JSON,
     }
 
@@ -114,7 +124,7 @@ class Blob(Base):
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    state: Mapped[BlobState] = mapped_column(String(16))
+    state: Mapped[BlobState] = mapped_column(_named(BlobState))
     condemned_at: Mapped[datetime | None]
 
 
@@ -138,7 +148,7 @@ class Video(Base):
     file_name: Mapped[str] = mapped_column(Text)
     title: Mapped[str] = mapped_column(Text)
     fields: Mapped[dict[str, Any]]
-    state: Mapped[VideoState] = mapped_column(String(16), index=True)
+    state: Mapped[VideoState] = mapped_column(_named(VideoState), index=True)
     version: Mapped[int] = mapped_column(default=1)
     reason: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[str | None] = mapped_column(Text)
@@ -175,6 +185,8 @@ class Segment(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     start_s: Mapped[float] = mapped_column(Float)
     end_s: Mapped[float] = mapped_column(Float)
+    position: Mapped[int]
+    """Row of its clip in the video's clip file; spans that could not be decoded have none."""
     thumbnail_offset: Mapped[int] = mapped_column(BigInteger)
     """Where its JPEG starts in the video's thumbnail file."""
     thumbnail_bytes: Mapped[int]
@@ -209,7 +221,7 @@ class Generation(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id"))
-    state: Mapped[GenerationState] = mapped_column(String(16))
+    state: Mapped[GenerationState] = mapped_column(_named(GenerationState))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -234,20 +246,22 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("kind", "subject_id", "generation_id", "version", name="uq_jobs_subject"),
-        Index("ix_jobs_open", "state", "lease_until"),
+        Index("ix_jobs_open", "state", "created_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    kind: Mapped[JobKind] = mapped_column(String(32))
+    kind: Mapped[JobKind] = mapped_column(_named(JobKind))
     subject_id: Mapped[UUID] = mapped_column(index=True)
     """The video."""
     generation_id: Mapped[UUID] = mapped_column(ForeignKey("generations.id"))
     version: Mapped[int]
     """Version of the video that it works on."""
-    state: Mapped[JobState] = mapped_column(String(16), default=JobState.QUEUED)
+    state: Mapped[JobState] = mapped_column(_named(JobState), default=JobState.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     """Goes up with each claim; every write of the worker checks it."""
+    sent_at: Mapped[datetime | None]
+    """When a message was last sent for it by the sweeper."""
     lease_until: Mapped[datetime | None]
     stage: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[float] = mapped_column(Float, default=0.0)
@@ -269,7 +283,7 @@ class Change(Base):
     """None: every generation (a delete)."""
     video_id: Mapped[UUID | None]
     video_version: Mapped[int | None]
-    op: Mapped[ChangeOp] = mapped_column(String(16))
+    op: Mapped[ChangeOp] = mapped_column(_named(ChangeOp))
     chain: Mapped[str] = mapped_column(String(64))
     """Digest of this line and of the chain before it."""
 

@@ -1,0 +1,115 @@
+"""Model versions and generations: which embedding space is searched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.catalog.change_queries import append_change
+from service.catalog.tables import ChangeOp, Embedding, Generation, GenerationState, ModelVersion
+from service.errors import ConflictError, UnavailableError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveGeneration:
+    """The embedding space that is searched, and the bundle that makes it."""
+
+    generation_id: UUID
+    model_version_id: UUID
+    name: str
+    bundle_digest: str
+    bundle_path: str
+    spec: Mapping[str, Any]
+
+
+def active_generation(session: Session) -> ActiveGeneration:
+    """Return the generation that is searched.
+
+    Raises:
+        UnavailableError: none was registered yet.
+    """
+    found = find_active_generation(session)
+    if found is None:
+        raise UnavailableError("No model is registered yet; the service is starting.")
+    return found
+
+
+def find_active_generation(session: Session) -> ActiveGeneration | None:
+    """Return the generation that is searched, or None before the first start."""
+    row = session.execute(
+        select(Generation, ModelVersion)
+        .join(ModelVersion, ModelVersion.id == Generation.model_version_id)
+        .where(Generation.state == GenerationState.ACTIVE)
+    ).one_or_none()
+    return None if row is None else _describe(*row)
+
+
+def generation_bundle(session: Session, generation_id: UUID) -> ActiveGeneration:
+    """Return a generation, whatever its state, with its bundle."""
+    generation = session.get_one(Generation, generation_id)
+    return _describe(generation, session.get_one(ModelVersion, generation.model_version_id))
+
+
+def ensure_active_generation(
+    session: Session, *, name: str, digest: str, path: str, spec: Mapping[str, Any]
+) -> ActiveGeneration:
+    """Register the bundle that this process was started with, and search with it.
+
+    The last thing that a transaction does. Harmless when it is registered already.
+
+    Args:
+        session: a writing session.
+        name: what people call the bundle.
+        digest: digest of its files; it names the embedding space.
+        path: where it lies.
+        spec: what callers must know of the model, as JSON.
+
+    Raises:
+        ConflictError: videos were embedded by another bundle; their embeddings mean nothing to
+            this one.
+    """
+    found = find_active_generation(session)
+    if found is not None and found.bundle_digest == digest:
+        session.get_one(ModelVersion, found.model_version_id).bundle_path = path
+        return _describe(
+            session.get_one(Generation, found.generation_id),
+            session.get_one(ModelVersion, found.model_version_id),
+        )
+    if found is not None:
+        _retire_unused(session, found)
+    version = session.scalar(select(ModelVersion).where(ModelVersion.bundle_digest == digest))
+    if version is None:
+        version = ModelVersion(name=name, bundle_digest=digest, bundle_path=path, spec=dict(spec))
+        session.add(version)
+        session.flush()
+    generation = Generation(model_version_id=version.id, state=GenerationState.ACTIVE)
+    session.add(generation)
+    session.flush()
+    append_change(session, ChangeOp.PROMOTE, generation_id=generation.id)
+    return _describe(generation, version)
+
+
+def _retire_unused(session: Session, active: ActiveGeneration) -> None:
+    is_used = select(Embedding.ordinal).where(Embedding.generation_id == active.generation_id)
+    if session.scalar(is_used.limit(1)) is not None:
+        raise ConflictError(
+            f"The videos were embedded by bundle {active.name} ({active.bundle_digest[:12]}). "
+            "Start with that bundle, or with an empty data folder.",
+            reason="other_bundle",
+        )
+    session.get_one(Generation, active.generation_id).state = GenerationState.RETIRED
+    session.flush()
+
+
+def _describe(generation: Generation, version: ModelVersion) -> ActiveGeneration:
+    return ActiveGeneration(
+        generation_id=generation.id,
+        model_version_id=version.id,
+        name=version.name,
+        bundle_digest=version.bundle_digest,
+        bundle_path=version.bundle_path,
+        spec=version.spec,
+    )

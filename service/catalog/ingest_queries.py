@@ -1,0 +1,253 @@
+"""What an ingest writes, in one fenced transaction, and what a delete takes away in one."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from service.catalog.change_queries import append_change
+from service.catalog.clock import database_time
+from service.catalog.job_queries import OPEN, LostLeaseError, lock_jobs_of, lock_own_job
+from service.catalog.tables import (
+    Blob,
+    BlobState,
+    ChangeOp,
+    Embedding,
+    Job,
+    JobState,
+    Segment,
+    Video,
+    VideoState,
+    utc_now,
+)
+from service.errors import NotFoundError
+
+NORM_TOLERANCE = 0.01
+
+
+class MediaFacts(Protocol):
+    """What a probe found out about a file."""
+
+    @property
+    def container(self) -> str: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def duration_s(self) -> float: ...
+    @property
+    def frame_rate(self) -> float | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestedSegment:
+    """One segment that could be decoded.
+
+    Attributes:
+        ordinal: its place in the cut; those that could not be decoded are missing.
+        start_s: first moment, seconds.
+        end_s: end, exclusive, seconds.
+        thumbnail_offset: where its JPEG starts in the thumbnail file.
+        thumbnail_bytes: length of the JPEG.
+    """
+
+    ordinal: int
+    start_s: float
+    end_s: float
+    thumbnail_offset: int
+    thumbnail_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """Everything that one ingest job found out.
+
+    Attributes:
+        segments: N segments by ordinal; row i of the clip file is that of segments[i].
+        vectors: their embeddings, unit norm, float (N, E).
+        derived: folder of clips and thumbnails, as `DerivedDraft.publish` returned it.
+        is_partial: a part of the file could not be decoded.
+        report: the decode report, to be kept as JSON.
+        reason: machine-readable reason if it is partial.
+        detail: a sentence for a person if it is partial.
+        facts: what the probe found, if it is known better than at the upload.
+    """
+
+    segments: Sequence[IngestedSegment]
+    vectors: np.ndarray
+    derived: str
+    is_partial: bool = False
+    report: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    detail: str | None = None
+    facts: MediaFacts | None = None
+
+
+def commit_ingest(session: Session, job_id: UUID, fence: int, ingested: Ingested) -> int:
+    """Write what an ingest found: the video becomes searchable when the transaction commits.
+
+    The job names the video, its version and the generation. Nothing may be done in the
+    transaction after this.
+
+    Returns:
+        The number of its line in the change log.
+
+    Raises:
+        LostLeaseError: the job is not this worker's any more, or the video was deleted or
+            queued again; nothing may be committed.
+        ValueError: the embeddings are not N finite unit vectors.
+    """
+    vectors = _checked_vectors(ingested)
+    job = lock_own_job(session, job_id, fence)
+    video = _lock_current_video(session, job)
+    _replace_segments(session, video.id, ingested.segments)
+    _replace_embeddings(session, job, ingested.segments, vectors)
+    _describe(video, ingested)
+    job.state, job.progress, job.stage = JobState.DONE, 1.0, None
+    job.reason, job.detail, job.lease_until = ingested.reason, ingested.detail, None
+    session.flush()
+    session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
+    return append_change(
+        session,
+        ChangeOp.UPSERT,
+        video_id=video.id,
+        video_version=video.version,
+        generation_id=job.generation_id,
+    )
+
+
+def delete_video(session: Session, video_id: UUID) -> int:
+    """Take a video away: no search that starts after the commit returns it.
+
+    Its file is condemned and unlinked later, unless the same content is uploaded again.
+
+    Returns:
+        The number of its line in the change log.
+
+    Raises:
+        NotFoundError: there is no such video, or it is deleted already.
+    """
+    lock_jobs_of(session, video_id)
+    video = lock_video(session, video_id)
+    session.execute(
+        update(Job)
+        .where(Job.subject_id == video_id, Job.state.in_(OPEN))
+        .values(state=JobState.CANCELLED, lease_until=None, finished_at=database_time())
+    )
+    session.execute(delete(Embedding).where(Embedding.video_id == video_id))
+    session.execute(delete(Segment).where(Segment.video_id == video_id))
+    session.execute(
+        update(Blob)
+        .where(Blob.sha256 == video.sha256)
+        .values(state=BlobState.CONDEMNED, condemned_at=database_time())
+    )
+    video.state, video.version = VideoState.DELETED, video.version + 1
+    video.derived, video.num_segments = None, 0
+    video.deleted_at = video.updated_at = utc_now()
+    return append_change(session, ChangeOp.DELETE, video_id=video_id, video_version=video.version)
+
+
+def lock_video(session: Session, video_id: UUID) -> Video:
+    """Lock a video that is not deleted.
+
+    Raises:
+        NotFoundError: there is no such video, or it is deleted.
+    """
+    video = session.scalar(
+        select(Video)
+        .where(Video.id == video_id, Video.state != VideoState.DELETED)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if video is None:
+        raise NotFoundError(f"There is no video {video_id}.")
+    return video
+
+
+def _lock_current_video(session: Session, job: Job) -> Video:
+    try:
+        video = lock_video(session, job.subject_id)
+    except NotFoundError as error:
+        raise LostLeaseError(f"video {job.subject_id} was deleted") from error
+    if video.version != job.version:
+        raise LostLeaseError(f"video {video.id} has version {video.version}, not {job.version}")
+    return video
+
+
+def _checked_vectors(ingested: Ingested) -> np.ndarray:
+    vectors = np.asarray(ingested.vectors, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(ingested.segments):  # noqa: PLR2004 (N, E)
+        raise ValueError(f"{vectors.shape} embeddings for {len(ingested.segments)} segments")
+    norms = np.linalg.norm(vectors, axis=1)
+    if not np.all(np.abs(norms - 1) < NORM_TOLERANCE):  # False for NaN, too
+        raise ValueError("an embedding is not finite or not of unit norm")
+    return vectors.astype("<f2")
+
+
+def _replace_segments(
+    session: Session, video_id: UUID, segments: Sequence[IngestedSegment]
+) -> None:
+    session.execute(delete(Segment).where(Segment.video_id == video_id))
+    rows = [
+        {
+            "video_id": video_id,
+            "position": position,
+            "ordinal": segment.ordinal,
+            "start_s": segment.start_s,
+            "end_s": segment.end_s,
+            "thumbnail_offset": segment.thumbnail_offset,
+            "thumbnail_bytes": segment.thumbnail_bytes,
+        }
+        for position, segment in enumerate(segments)
+    ]
+    if rows:
+        session.execute(insert(Segment), rows)
+
+
+def _replace_embeddings(
+    session: Session, job: Job, segments: Sequence[IngestedSegment], vectors: np.ndarray
+) -> None:
+    session.execute(
+        delete(Embedding).where(
+            Embedding.generation_id == job.generation_id, Embedding.video_id == job.subject_id
+        )
+    )
+    rows = [
+        {
+            "generation_id": job.generation_id,
+            "video_id": job.subject_id,
+            "ordinal": segment.ordinal,
+            "video_version": job.version,
+            "vector": vector.tobytes(),
+            "crc": zlib.crc32(vector.tobytes()),
+        }
+        for segment, vector in zip(segments, vectors, strict=True)
+    ]
+    if rows:
+        session.execute(insert(Embedding), rows)
+
+
+def _describe(video: Video, ingested: Ingested) -> None:
+    video.state = VideoState.PARTIAL if ingested.is_partial else VideoState.READY
+    video.reason, video.detail = ingested.reason, ingested.detail
+    video.num_segments = len(ingested.segments)
+    video.derived = ingested.derived
+    video.decode_report = ingested.report
+    video.updated_at = utc_now()
+    if ingested.facts is not None:
+        set_facts(video, ingested.facts)
+
+
+def set_facts(video: Video, facts: MediaFacts) -> None:
+    """Keep what a probe found out."""
+    video.container, video.codec = facts.container, facts.codec
+    video.width, video.height = facts.width, facts.height
+    video.duration_s, video.frame_rate = facts.duration_s, facts.frame_rate

@@ -1,0 +1,300 @@
+"""Jobs: who may work on what, and until when. Locks are taken in the order job, video, counter."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from service.catalog.clock import database_time
+from service.catalog.tables import (
+    Generation,
+    GenerationState,
+    Job,
+    JobKind,
+    JobState,
+    Video,
+    VideoState,
+)
+from service.errors import NotFoundError
+
+MAX_ATTEMPTS = 3
+MAX_DETAIL = 2000
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+WORKER_LOST = "worker_lost"
+
+
+class LostLeaseError(Exception):
+    """The job belongs to someone else by now, or to no one: stop, and write nothing."""
+
+
+def add_ingest_jobs(session: Session, video: Video) -> list[Job]:
+    """Queue one ingest job for each generation that is searched or being filled."""
+    generations = session.scalars(
+        select(Generation)
+        .where(Generation.state.in_([GenerationState.ACTIVE, GenerationState.BUILDING]))
+        .order_by(Generation.state, Generation.created_at)  # the active one first
+    )
+    jobs = [
+        Job(
+            kind=JobKind.INGEST,
+            subject_id=video.id,
+            generation_id=generation.id,
+            version=video.version,
+        )
+        for generation in generations
+    ]
+    session.add_all(jobs)
+    session.flush()
+    return jobs
+
+
+def get_job(session: Session, job_id: UUID) -> Job:
+    """Return a job.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFoundError(f"There is no job {job_id}.")
+    return job
+
+
+def claim_job(
+    session: Session, job_id: UUID, *, lease_s: float, max_attempts: int = MAX_ATTEMPTS
+) -> Job | None:
+    """Take the job for this worker, or return None when there is nothing to do.
+
+    One UPDATE decides: the job is free, or the lease of whoever had it is over. The fence of the
+    returned job is what every later write must show.
+    """
+    is_free = or_(
+        Job.state == JobState.QUEUED,
+        and_(Job.state == JobState.RUNNING, Job.lease_until < database_time()),
+    )
+    job = session.scalar(
+        update(Job)
+        .where(Job.id == job_id, is_free, Job.attempts < max_attempts)
+        .values(
+            state=JobState.RUNNING,
+            fence=Job.fence + 1,
+            attempts=Job.attempts + 1,
+            lease_until=database_time(lease_s),
+            started_at=database_time(),
+            stage=None,
+            progress=0.0,
+        )
+        .returning(Job)
+        .execution_options(populate_existing=True)
+    )
+    if job is not None:
+        _set_video_state(session, job, VideoState.QUEUED, VideoState.PROCESSING)
+    return job
+
+
+def renew_lease(
+    session: Session,
+    job_id: UUID,
+    fence: int,
+    *,
+    lease_s: float,
+    progress: float | None = None,
+    stage: str | None = None,
+) -> bool:
+    """Keep the job for longer and say how far it is; False means that it is lost: stop working.
+
+    Args:
+        session: a writing session.
+        job_id: the job.
+        fence: as `claim_job` gave it.
+        lease_s: the new lease, from now.
+        progress: share done, 0 to 1; None leaves it.
+        stage: what is being done, in one word; None leaves it.
+    """
+    said = {"progress": progress, "stage": stage}
+    kept = session.scalar(
+        update(Job)
+        .where(Job.id == job_id, Job.fence == fence, Job.state == JobState.RUNNING)
+        .values(
+            lease_until=database_time(lease_s),
+            **{name: value for name, value in said.items() if value is not None},
+        )
+        .returning(Job.id)
+    )
+    return kept is not None
+
+
+def lock_own_job(session: Session, job_id: UUID, fence: int) -> Job:
+    """Lock a job that this worker claimed.
+
+    Raises:
+        LostLeaseError: it was claimed by another one since, cancelled or closed.
+    """
+    job = session.scalar(
+        select(Job)
+        .where(Job.id == job_id, Job.fence == fence, Job.state == JobState.RUNNING)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if job is None:
+        raise LostLeaseError(f"job {job_id} with fence {fence} is not ours any more")
+    return job
+
+
+def fail_job(session: Session, job_id: UUID, fence: int, *, reason: str, detail: str) -> None:
+    """Close a job that will not succeed, and its video with it.
+
+    Raises:
+        LostLeaseError: the job is not this worker's any more.
+    """
+    _fail(session, lock_own_job(session, job_id, fence), reason=reason, detail=detail)
+
+
+def requeue_job(
+    session: Session,
+    job_id: UUID,
+    fence: int,
+    *,
+    reason: str,
+    detail: str,
+    max_attempts: int = MAX_ATTEMPTS,
+) -> JobState:
+    """Give a job back that may succeed another time; after `max_attempts` it has failed.
+
+    Returns:
+        `queued`, or `failed` if that was the last attempt.
+
+    Raises:
+        LostLeaseError: the job is not this worker's any more.
+    """
+    job = lock_own_job(session, job_id, fence)
+    if job.attempts >= max_attempts:
+        _fail(session, job, reason=reason, detail=detail)
+        return JobState.FAILED
+    job.state = JobState.QUEUED
+    job.lease_until = job.sent_at = None
+    job.reason, job.detail = reason, detail[:MAX_DETAIL]
+    session.flush()
+    _set_video_state(session, job, VideoState.PROCESSING, VideoState.QUEUED)
+    return JobState.QUEUED
+
+
+def release_job(session: Session, job_id: UUID, fence: int) -> None:
+    """Give a job back untouched because this worker stops; the attempt does not count.
+
+    Raises:
+        LostLeaseError: the job is not this worker's any more.
+    """
+    job = lock_own_job(session, job_id, fence)
+    job.state, job.attempts = JobState.QUEUED, job.attempts - 1
+    job.lease_until = job.sent_at = None
+    session.flush()
+    _set_video_state(session, job, VideoState.PROCESSING, VideoState.QUEUED)
+
+
+def fail_poisoned_jobs(session: Session, *, max_attempts: int = MAX_ATTEMPTS) -> list[Job]:
+    """Give up jobs whose last attempt ended without a word, as when they kill their worker."""
+    poisoned = session.scalars(
+        select(Job)
+        .where(
+            Job.state == JobState.RUNNING,
+            Job.lease_until < database_time(),
+            Job.attempts >= max_attempts,
+        )
+        .order_by(Job.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for job in poisoned:
+        lost = f"The worker was lost {job.attempts} times while it worked on this video."
+        _fail(session, job, reason=job.reason or WORKER_LOST, detail=job.detail or lost)
+    return list(poisoned)
+
+
+def due_jobs(
+    session: Session, *, limit: int = 20, first_after_s: float = 5.0, again_after_s: float = 60.0
+) -> list[Job]:
+    """Return jobs whose message seems lost: waiting for a while, or with a lease that is over.
+
+    Only the oldest few are looked at and none is sent often, so that a long queue does not
+    breed messages faster than workers read them.
+
+    Args:
+        session: any session.
+        limit: how many of the oldest open jobs are looked at.
+        first_after_s: age from which a job is sent again for the first time.
+        again_after_s: time between two messages for the same job.
+    """
+    is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
+    oldest = (
+        select(Job.id)
+        .where(or_(Job.state == JobState.QUEUED, is_over))
+        .order_by(Job.created_at)
+        .limit(limit)
+    )
+    was_not_sent = and_(Job.sent_at.is_(None), Job.created_at < database_time(-first_after_s))
+    is_sent_long_ago = Job.sent_at < database_time(-again_after_s)
+    was_sent_before_it_ran = Job.sent_at < Job.lease_until
+    return list(
+        session.scalars(
+            select(Job)
+            .where(Job.id.in_(oldest))
+            .where(or_(was_not_sent, is_sent_long_ago, was_sent_before_it_ran))
+            .order_by(Job.created_at)
+        )
+    )
+
+
+def mark_sent(session: Session, job_ids: Iterable[UUID]) -> None:
+    """Remember that messages were sent for these jobs."""
+    session.execute(update(Job).where(Job.id.in_(list(job_ids))).values(sent_at=database_time()))
+
+
+def lock_jobs_of(session: Session, video_id: UUID) -> Sequence[Job]:
+    """Lock all jobs of a video; who will lock the video itself must do this first."""
+    return session.scalars(
+        select(Job).where(Job.subject_id == video_id).order_by(Job.id).with_for_update()
+    ).all()
+
+
+def running_work(session: Session) -> set[tuple[UUID, int]]:
+    """Return (job id, fence) of everything that is being worked on."""
+    rows = session.execute(select(Job.id, Job.fence).where(Job.state == JobState.RUNNING))
+    return {(job_id, fence) for job_id, fence in rows}
+
+
+def count_open_jobs(session: Session) -> dict[JobState, int]:
+    """Return how many jobs wait and how many run."""
+    states = session.scalars(select(Job.state).where(Job.state.in_(OPEN))).all()
+    return {state: states.count(state) for state in OPEN}
+
+
+def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
+    job.state = JobState.FAILED
+    job.reason, job.detail = reason, detail[:MAX_DETAIL]
+    job.lease_until = None
+    session.flush()
+    session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
+    generation = session.get_one(Generation, job.generation_id)
+    if generation.state is GenerationState.ACTIVE:  # one that is being built changes nothing yet
+        waiting = (VideoState.QUEUED, VideoState.PROCESSING)
+        session.execute(
+            update(Video)
+            .where(
+                Video.id == job.subject_id, Video.version == job.version, Video.state.in_(waiting)
+            )
+            .values(
+                state=VideoState.FAILED,
+                reason=reason,
+                detail=detail[:MAX_DETAIL],
+                updated_at=database_time(),
+            )
+        )
+
+
+def _set_video_state(session: Session, job: Job, before: VideoState, after: VideoState) -> None:
+    session.execute(
+        update(Video)
+        .where(Video.id == job.subject_id, Video.version == job.version, Video.state == before)
+        .values(state=after, updated_at=database_time())
+    )

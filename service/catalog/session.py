@@ -1,0 +1,164 @@
+"""Engines, sessions and transactions; what SQLite and PostgreSQL need to keep what they say."""
+
+import os
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+log = structlog.get_logger(__name__)
+
+Sessions = sessionmaker[Session]
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 30
+POOL_SIZE = 8
+POOL_OVERFLOW = 32  # API threads beyond the pool; released when they are done
+TRIES = 6
+SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
+READ_ONLY = "reelseek_read_only"
+
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+def make_engine(url: str) -> Engine:
+    """Open a database.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://...` (psycopg 3 speaks to it).
+    """
+    parsed = _with_driver(make_url(url))
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    engine = create_engine(
+        parsed,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_pre_ping=not is_sqlite,
+        connect_args={"timeout": BUSY_TIMEOUT_S} if is_sqlite else {"connect_timeout": 5},
+    )
+    if is_sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    _engines.add(engine)
+    return engine
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """Make the factory of sessions that write: on SQLite they take the write lock at once."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def make_read_sessions(engine: Engine) -> Sessions:
+    """Make the factory of sessions that only read: they never wait for a writer on SQLite."""
+    reader = engine.execution_options(**{READ_ONLY: True})
+    if engine.dialect.name == "postgresql":
+        reader = reader.execution_options(postgresql_readonly=True)
+    return sessionmaker(reader, expire_on_commit=False)
+
+
+def in_transaction(sessions: Sessions, work: Callable[[Session], T]) -> T:
+    """Run `work` in a transaction, commit, and return what it returned.
+
+    What the database asks to be tried again (a deadlock, a serialization failure, a unique key
+    that another transaction took meanwhile) is tried again, so `work` must not have effects
+    elsewhere that cannot be repeated.
+    """
+    for attempt in range(1, TRIES):
+        try:
+            with sessions.begin() as session:
+                return work(session)
+        except DBAPIError as error:
+            if not _is_worth_retrying(error):
+                raise
+            log.info("transaction_retried", attempt=attempt, error=type(error.orig).__name__)
+            time.sleep(0.01 * 2**attempt)
+    with sessions.begin() as session:
+        return work(session)
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema to the newest migration; harmless if it is there already."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(url)
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # two processes may start at once
+                connection.execute(text("SELECT pg_advisory_xact_lock(7264411)"))
+            command.upgrade(alembic_config(connection), "head")
+    finally:
+        engine.dispose()
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Configure Alembic to work inside the transaction of a connection."""
+    config = Config()
+    config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def durability_problems(engine: Engine) -> list[str]:
+    """Say which settings of the server would let it forget a commit that it acknowledged."""
+    if engine.dialect.name == "sqlite":
+        wanted = {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": "2"}
+    else:
+        wanted = {"SHOW fsync": "on", "SHOW full_page_writes": "on", "SHOW synchronous_commit": ""}
+    problems = []
+    with engine.connect() as connection:
+        for statement, good in wanted.items():
+            value = str(connection.execute(text(statement)).scalar_one())
+            is_good = value == good if good else value != "off"
+            if not is_good:
+                problems.append(f"{statement.split()[1]} is {value}")
+    if problems:
+        log.warning("database_may_lose_commits", problems=problems)
+    return problems
+
+
+def _with_driver(url: URL) -> URL:
+    if url.drivername in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions of its own
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    is_read_only = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_read_only else 'OFF'}")
+    # A transaction that begins as a reader and then writes fails at once if another one wrote
+    connection.exec_driver_sql("BEGIN DEFERRED" if is_read_only else "BEGIN IMMEDIATE")
+
+
+def _is_worth_retrying(error: DBAPIError) -> bool:
+    if isinstance(error, IntegrityError):
+        return True
+    return getattr(error.orig, "sqlstate", None) in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
+
+
+def _migrations_folder() -> Path:
+    """Find the migrations: at the top of a checkout, inside the package of an installed wheel."""
+    installed = Path(__file__).parent / "migrations"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
+
+
+def _forget_connections() -> None:
+    for engine in list(_engines):
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_connections)  # a connection belongs to one process

@@ -1,0 +1,112 @@
+"""Task names, the Celery configuration, and the only writer to the broker.
+
+A message is a hint that carries a job's id: the jobs table decides who works on what, so lost,
+doubled and late messages change nothing.
+"""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from service.broker import folder_broker
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+SEND_TIMEOUT_S = 2.0
+QUEUE = "ingest"
+
+
+class Task(StrEnum):
+    """The functions that workers can run; a test proves that each has one."""
+
+    INGEST_VIDEO = "reelseek.ingest_video"
+    SWEEP = "reelseek.sweep"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Configure Celery for a worker: a Redis, or a folder below the data folder."""
+    app = Celery("reelseek")
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        result_backend=None,
+        task_default_queue=QUEUE,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,  # the jobs table decides; on, a poison task goes round
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=settings.broker_url is not None,  # only Redis knows it
+        worker_enable_remote_control=False,  # its messages would pile up in a folder
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        beat_schedule={
+            "sweep": {
+                "task": str(Task.SWEEP),
+                "schedule": settings.sweep_every_s,
+                "options": {"expires": 2 * settings.sweep_every_s},  # one is as good as many
+            }
+        },
+        beat_schedule_filename=str(settings.data_dir / "broker" / "beat-schedule"),
+        **_broker(settings),
+    )
+    return app
+
+
+class JobSender:
+    """Wakes workers. Give it back with `close()`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = make_celery(settings)
+        self._app.conf.update(_impatient(self._app.conf.broker_transport_options))
+
+    def send(self, task: Task, job_id: UUID) -> None:
+        """Send a hint, after the commit. A broker that is down is logged and does no harm.
+
+        The sweeper sends again whatever waits for too long.
+        """
+        try:
+            self._app.send_task(str(task), args=[str(job_id)], retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("job_not_sent", task=str(task), job_id=str(job_id), error=str(error))
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._app.close()
+
+
+def _broker(settings: Settings) -> dict[str, Any]:
+    if settings.broker_url is None:
+        return folder_broker(settings.data_dir / "broker")
+    return {
+        "broker_url": settings.broker_url,
+        "broker_transport_options": {
+            "visibility_timeout": 3600,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    }
+
+
+def _impatient(transport_options: dict[str, Any]) -> dict[str, Any]:
+    """An upload must not hang because the broker does; a worker may wait for it."""
+    return {
+        "broker_connection_timeout": SEND_TIMEOUT_S,
+        "broker_transport_options": {
+            **transport_options,
+            "socket_connect_timeout": SEND_TIMEOUT_S,
+            "socket_timeout": SEND_TIMEOUT_S,
+            "retry_on_timeout": False,
+            "max_retries": 0,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+            "connect_retries_timeout": SEND_TIMEOUT_S,
+        },
+    }
