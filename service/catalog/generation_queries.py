@@ -33,7 +33,9 @@ def active_generation(session: Session) -> ActiveGeneration:
     """
     found = find_active_generation(session)
     if found is None:
-        raise UnavailableError("No model is registered yet; the service is starting.")
+        raise UnavailableError(
+            "No model is registered yet; the service is starting.", retry_after_s=5
+        )
     return found
 
 

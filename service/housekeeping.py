@@ -1,0 +1,116 @@
+"""What a sweep does: files that nobody needs go away after a grace time."""
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+from sqlalchemy.orm import Session
+
+from service.catalog import access_queries, blob_queries, upload_queries
+from service.catalog.job_queries import running_work
+from service.catalog.session import Sessions, in_transaction
+from service.catalog.tables import BlobState
+from service.storage import Storage, age_s, work_name
+
+log = structlog.get_logger(__name__)
+
+IDEMPOTENCY_KEYS_KEPT_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """How many of each a sweep removed."""
+
+    staging: int
+    derived: int
+    condemned: int
+    unlinked: int
+
+
+def sweep_files(sessions: Sessions, storage: Storage, *, grace_s: float) -> Swept:
+    """Remove files that no row names and that are older than the grace time; run it at any time.
+
+    An upload writes its file before its row, and a reader may still hold what was deleted a
+    moment ago: the grace time is for both.
+
+    Args:
+        sessions: writing sessions.
+        storage: the files.
+        grace_s: age from which a file is removed, seconds.
+    """
+    swept = Swept(
+        staging=_sweep_staging(sessions, storage, grace_s),
+        derived=_sweep_derived(sessions, storage, grace_s),
+        condemned=_condemn_strays(sessions, storage, grace_s),
+        unlinked=_unlink_condemned(sessions, storage, grace_s),
+    )
+    if swept != Swept(staging=0, derived=0, condemned=0, unlinked=0):
+        log.info("files_swept", **vars(swept))
+    return swept
+
+
+def forget_old_rows(sessions: Sessions) -> None:
+    """Remove rows that have expired: login tokens, sessions, idempotency keys."""
+
+    def forget(session: Session) -> None:
+        access_queries.forget_expired_tokens(session)
+        upload_queries.forget_idempotency_keys(session, older_than_s=IDEMPOTENCY_KEYS_KEPT_S)
+
+    in_transaction(sessions, forget)
+
+
+def _sweep_staging(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+    with sessions() as session:
+        keep = {work_name(job_id, fence) for job_id, fence in running_work(session)}
+    stale = list(storage.stale_staging(older_than_s=grace_s, keep=keep))
+    for path in stale:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(stale)
+
+
+def _sweep_derived(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+    # The age first: a folder that is named between the two looks is younger than the grace time
+    old = {name: path for name, path in storage.derived_on_disk() if age_s(path) > grace_s}
+    if not old:
+        return 0
+    with sessions() as session:
+        named = blob_queries.named_derived(session)
+    strays = [path for name, path in old.items() if name not in named]
+    for path in strays:
+        storage.remove_derived(path)
+    return len(strays)
+
+
+def _condemn_strays(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+    with sessions() as session:
+        known = blob_queries.known_blobs(session)
+    strays = [
+        (sha256, path)
+        for sha256, path in storage.blobs_on_disk()
+        if known.get(sha256, BlobState.GONE) is BlobState.GONE and age_s(path) > grace_s
+    ]
+    for sha256, path in strays:
+        size_bytes = path.stat().st_size
+        in_transaction(
+            sessions,
+            partial(blob_queries.condemn_stray, sha256=sha256, size_bytes=size_bytes),
+        )
+    return len(strays)
+
+
+def _unlink_condemned(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+    with sessions() as session:
+        condemned = blob_queries.condemned_blobs(session, older_than_s=grace_s)
+
+    def unlink(session: Session, *, sha256: str) -> bool:
+        if not blob_queries.lock_condemned(session, sha256, older_than_s=grace_s):
+            return False  # an upload of the same content revived it
+        storage.remove_blob(sha256)
+        blob_queries.mark_gone(session, sha256)
+        return True
+
+    return sum(in_transaction(sessions, partial(unlink, sha256=sha256)) for sha256 in condemned)
