@@ -20,7 +20,7 @@ SCHEME = "reelseek-folder"
 class Channel(filesystem.Channel):
     """A channel whose messages appear and vanish in one step."""
 
-    def _put(self, queue: str, message: Any, **_options: Any) -> None:
+    def _put(self, queue: str, message: Any, **_options: Any) -> None:  # type: ignore[override]
         name = f"{time.time_ns():020d}-{uuid4().hex}.{queue}.msg"
         folder = Path(self.data_folder_out)
         part = folder / f"{name}.part"

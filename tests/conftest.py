@@ -1,0 +1,151 @@
+"""Fixtures of all tests: a catalog on SQLite and on a real PostgreSQL, files, a broker.
+
+A test that asks for `sessions` runs on both databases; one for which the database does not matter
+says `@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)`.
+"""
+
+import shutil
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+
+from service.catalog.session import make_engine, make_read_sessions, make_sessions, upgrade
+from service.jobs import JobSender
+from service.settings import Settings
+from service.storage import Storage
+from tests import factories
+from tests.servers import running_postgres, running_redis
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """URL of a real PostgreSQL, without the name of a database."""
+    with running_postgres() as url:
+        _create(url, "template_reelseek")
+        upgrade(f"{url}template_reelseek")
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory):
+    """Path of a migrated, empty SQLite file."""
+    path = tmp_path_factory.mktemp("template") / "reelseek.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """URL of a real Redis."""
+    with running_redis() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server):
+    """URL of a real Redis that is empty."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """URL of a migrated, empty database: each test runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        path = tmp_path / "data" / "reelseek.sqlite"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{uuid4().hex}"
+    _create(server, name, template="template_reelseek")
+    yield f"{server}{name}"
+    with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def engine(database_url):
+    """An engine on the database of this test."""
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine):
+    """Sessions that write."""
+    return make_sessions(engine)
+
+
+@pytest.fixture
+def read_sessions(engine):
+    """Sessions that only read."""
+    return make_read_sessions(engine)
+
+
+@pytest.fixture
+def settings(tmp_path, database_url):
+    """Settings of an installation of its own, whatever the environment says."""
+    return Settings(data_dir=tmp_path / "data", database_url=database_url, disk_reserve_bytes=0)
+
+
+@pytest.fixture
+def storage(settings):
+    """The files of this test."""
+    return Storage(settings.data_dir, limit_bytes=64 * MIB)
+
+
+@pytest.fixture
+def sender(settings):
+    """The writer to the broker of this test."""
+    sender = JobSender(settings)
+    yield sender
+    sender.close()
+
+
+@pytest.fixture
+def generation(sessions):
+    """An active generation of 8-d embeddings."""
+    return factories.register_bundle(sessions)
+
+
+@pytest.fixture
+def upload(sessions, storage, sender, generation):
+    """Accept a file with this content: `upload(b"...")`."""
+
+    def upload(content=None, **options):
+        return factories.upload(sessions, storage, sender, content, **options)
+
+    return upload
+
+
+@pytest.fixture(scope="session")
+def bundle_dir(tmp_path_factory):
+    """A bundle of a tiny network with random weights."""
+    from tests.factories_model import make_tiny_bundle  # noqa: PLC0415 (needs torch)
+
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    make_tiny_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def make_video(tmp_path):
+    """Write a real video: `make_video("name.mp4", duration_s=2)`."""
+
+    def make_video(name="video.mp4", **options):
+        return factories.write_video(tmp_path / name, **options)
+
+    return make_video
+
+
+def _create(server: str, name: str, *, template: str = "template0") -> None:
+    with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

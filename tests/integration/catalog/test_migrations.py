@@ -1,0 +1,41 @@
+"""The schema that migrations make is the one that the code expects."""
+
+from alembic import command
+from sqlalchemy import inspect
+
+from service.catalog.session import alembic_config, durability_problems, make_engine, upgrade
+
+
+def test_models_and_migrations_agree(engine):
+    with engine.begin() as connection:
+        command.check(alembic_config(connection))
+
+
+def test_upgrading_twice_changes_nothing(database_url, engine):
+    before = inspect(engine).get_table_names()
+    upgrade(database_url)
+    assert inspect(engine).get_table_names() == before
+
+
+def test_downgrading_leaves_an_empty_database_that_can_be_upgraded_again(database_url, engine):
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "base")
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    upgrade(database_url)
+    assert "videos" in inspect(engine).get_table_names()
+
+
+def test_a_server_that_may_forget_commits_is_named(engine):
+    problems = durability_problems(engine)
+    if engine.dialect.name == "postgresql":
+        assert problems == ["fsync is off"]  # the tests' server is quick instead of safe
+    else:
+        assert problems == []
+
+
+def test_a_missing_data_folder_is_made(tmp_path):
+    url = f"sqlite:///{tmp_path / 'new' / 'folder' / 'x.sqlite'}"
+    upgrade(url)
+    engine = make_engine(url)
+    assert "videos" in inspect(engine).get_table_names()
+    engine.dispose()

@@ -1,0 +1,129 @@
+"""Real PostgreSQL and Redis servers for tests, on free loopback ports, gone with the test run."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+START_DEADLINE_S = 60
+STOP_DEADLINE_S = 30
+UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
+
+
+def find_program(name: str) -> Path:
+    """Return a server program; without it the test is skipped, in CI it fails."""
+    found = shutil.which(name)
+    if found is None:  # Debian keeps PostgreSQL's programs out of PATH
+        places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+        found = str(places[-1]) if places else None
+    if found is None:
+        message = f"{name} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return Path(found)
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[str]:
+    """Yield the URL of a new PostgreSQL cluster, up to and without the name of the database."""
+    initdb, postgres = find_program("initdb"), find_program("postgres")
+    with _folder_of_its_own() as folder:
+        data, port = folder / "data", free_port()
+        arguments = ["-U", "reelseek", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        subprocess.run(
+            [initdb, "-D", data, *arguments],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            **_as_unprivileged(),
+        )
+        options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
+        settings = ["-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=32MB"]
+        command = [postgres, "-D", data, *options, *settings]
+        url = f"postgresql://reelseek@127.0.0.1:{port}/"
+        with _running(command, folder, is_up=lambda: _answers_sql(url)):
+            yield url
+
+
+@contextlib.contextmanager
+def running_redis() -> Iterator[str]:
+    """Yield the URL of a new Redis."""
+    program = find_program("redis-server")
+    port = free_port()
+    with _folder_of_its_own() as folder:
+        options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+        with _running([program, *options], folder, is_up=lambda: _answers_ping(port)):
+            yield f"redis://127.0.0.1:{port}/0"
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _running(command: list, folder: Path, *, is_up: Callable[[], bool]) -> Iterator[None]:
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=folder, **_as_unprivileged()
+        )
+    try:
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not is_up():
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{command[0]} did not start: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        yield
+    finally:
+        server.send_signal(2)  # PostgreSQL: disconnect everyone and stop
+        try:
+            server.wait(STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@contextlib.contextmanager
+def _folder_of_its_own() -> Iterator[Path]:
+    """Make a folder that the unprivileged user owns; pytest's own are closed to it."""
+    folder = Path(tempfile.mkdtemp(prefix="reelseek-test-"))
+    if _as_unprivileged():
+        shutil.chown(folder, UNPRIVILEGED)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_unprivileged() -> dict[str, str]:
+    return {"user": UNPRIVILEGED} if os.geteuid() == 0 else {}
+
+
+def _answers_sql(url: str) -> bool:
+    try:
+        psycopg.connect(f"{url}postgres", connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _answers_ping(port: int) -> bool:
+    with redis.Redis(port=port, socket_connect_timeout=1) as client:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
