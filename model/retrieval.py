@@ -16,6 +16,10 @@ class MatcherMissingError(RuntimeError):
     """The bundle has no fused pass that could match a text with a clip."""
 
 
+class RetrieverMissingError(RuntimeError):
+    """The bundle has no joint space that texts and clips could be embedded in."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetrievalSpec:
     """What callers must know of a model before they use it.

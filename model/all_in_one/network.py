@@ -140,12 +140,12 @@ class AllInOne(nn.Module):
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the unit-norm embeddings of texts, (B, E). Arguments as in `text_features`."""
         first = self._text_only(ids, mask, num_queries=1)[:, 0]  # (B, C)
-        return functional.normalize(self.txt_proj(first), dim=-1, eps=COSINE_EPS)
+        return functional.normalize(self.txt_proj(first).float(), dim=-1, eps=COSINE_EPS)
 
     def embed_video(self, frames: Tensor) -> Tensor:
         """Return the unit-norm embeddings of clips, (B, E). Arguments as in `video_features`."""
         first = self._video_only(frames, num_queries=1)[:, 0]  # (B, C)
-        return functional.normalize(self.vid_proj(first), dim=-1, eps=COSINE_EPS)
+        return functional.normalize(self.vid_proj(first).float(), dim=-1, eps=COSINE_EPS)
 
     # --- the fused pass
 
@@ -257,7 +257,8 @@ class AllInOne(nn.Module):
                 roll_tokens_(by_clip, start=roll_from, count=self.num_rolled)
             tokens = block(tokens, mask, num_queries if index == last else None)
         normed: Tensor = self.transformer.norm(tokens)
-        return normed.unflatten(0, (clips, frames)).mean(dim=1)
+        features: Tensor = normed.unflatten(0, (clips, frames)).mean(dim=1)
+        return features
 
 
 def build(

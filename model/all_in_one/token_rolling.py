@@ -55,4 +55,4 @@ def spread_order(grid: int) -> Tensor:
         column = int(grid * ((0.5 + step / PLASTIC**2) % 1))
         visited.setdefault(row * grid + column)
     patches = list(visited)
-    return torch.tensor(patches[0::2] + patches[1::2][::-1])
+    return torch.tensor(patches[0::2] + patches[1::2][::-1], device="cpu")

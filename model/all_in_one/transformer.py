@@ -53,7 +53,8 @@ class Attention(nn.Module):
     def _split_heads(self, features: Tensor, parts: int) -> tuple[Tensor, ...]:
         """Cut (B, S, parts C) into `parts` of (B, H, S, D)."""
         split = features.unflatten(-1, (parts, self.heads, -1))  # (B, S, parts, H, D)
-        return split.permute(2, 0, 3, 1, 4).unbind()
+        by_part: tuple[Tensor, ...] = split.permute(2, 0, 3, 1, 4).unbind()
+        return by_part
 
 
 class Mlp(nn.Module):
