@@ -1,0 +1,15 @@
+"""Why a video was refused."""
+
+
+class VideoError(Exception):
+    """The file can't be used as a video.
+
+    Attributes:
+        reason: machine-readable code, lower_snake_case, as `not_a_video`.
+        detail: one sentence for a person: what was found and what to do.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
