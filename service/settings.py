@@ -94,3 +94,8 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database's URL."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'reelseek.sqlite'}"
+
+    @property
+    def bundle_path(self) -> Path:
+        """The folder of the bundle that is used."""
+        return self.bundle or Path(__file__).parents[1] / "model" / "bundled"

@@ -1,0 +1,105 @@
+"""The bytes of a video and of its pictures: private, never executable, gone when deleted."""
+
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import FileResponse, Response
+
+from service import videos
+from service.api import caching, problems
+from service.api.deps import MediaAccess, ReadSessionDep, StateDep
+from service.catalog import index_queries
+from service.errors import ForbiddenError, NotFoundError, UnauthenticatedError
+
+router = APIRouter(
+    prefix="/v1/videos/{video_id}",
+    tags=["media"],
+    responses=problems.responses(UnauthenticatedError, ForbiddenError, NotFoundError),
+)
+
+MEDIA_TYPES = {
+    "mp4": "video/mp4",
+    "matroska": "video/webm",
+    "avi": "video/x-msvideo",
+    "mpegts": "video/mp2t",
+    "mpeg": "video/mpeg",
+    "ogg": "video/ogg",
+    "flv": "video/x-flv",
+    "asf": "video/x-ms-asf",
+}
+"""By probed container, never by file name; anything else is bytes that a browser only saves."""
+UNKNOWN_TYPE = "application/octet-stream"
+HEADERS = {
+    # whatever a browser makes of an uploaded file, it is no page of ours and runs nothing
+    "Content-Security-Policy": "sandbox; default-src 'none'; media-src 'self'; style-src "
+    "'unsafe-inline'",
+    "Cache-Control": "private, no-cache",
+    "Vary": "Authorization, Cookie",
+}
+MAX_ORDINAL = 2**31 - 1
+
+
+@router.get("/content", response_class=FileResponse)
+@router.head("/content", include_in_schema=False)
+def read_content(
+    video_id: UUID,
+    request: Request,
+    state: StateDep,
+    _access: MediaAccess,
+    session: ReadSessionDep,
+) -> Response:
+    """Return the file as it was uploaded; Range and If-Range work."""
+    record = videos.read_video(session, video_id)
+    video = record.video
+    etag = f'"{video.sha256}"'
+    unchanged = caching.not_modified(request, etag, HEADERS)
+    if unchanged:
+        return unchanged
+    caching.settle_range(request, record.size_bytes)
+    path = state.storage.blob_path(video.sha256)
+    return FileResponse(
+        path,
+        headers={
+            **HEADERS,
+            "ETag": etag,
+            "Content-Disposition": disposition(video.file_name),
+        },
+        media_type=MEDIA_TYPES.get(video.container or "", UNKNOWN_TYPE),
+        stat_result=path.stat(),
+    )
+
+
+@router.get("/thumbnails/{ordinal}.jpg", response_class=Response)
+@router.head("/thumbnails/{ordinal}.jpg", include_in_schema=False)
+def read_segment_thumbnail(
+    video_id: UUID,
+    ordinal: Annotated[int, Path(ge=0, le=MAX_ORDINAL)],
+    request: Request,
+    state: StateDep,
+    _access: MediaAccess,
+    session: ReadSessionDep,
+) -> Response:
+    """Return the picture of a segment, or of the next one that could be decoded, as JPEG."""
+    segment = index_queries.segment_from(session, video_id, ordinal)
+    if segment is None:
+        raise NotFoundError(f"Video {video_id} has no picture {ordinal}.")
+    attempt = segment.derived.rsplit("/", 1)[-1]
+    etag = f'"{attempt}-{segment.ordinal}"'
+    unchanged = caching.not_modified(request, etag, HEADERS)
+    if unchanged:
+        return unchanged
+    picture = state.storage.read_thumbnail(
+        segment.derived, segment.thumbnail_offset, segment.thumbnail_bytes
+    )
+    return Response(picture, media_type="image/jpeg", headers={**HEADERS, "ETag": etag})
+
+
+def disposition(file_name: str) -> str:
+    """Name the file for whoever saves it (RFC 6266): a plain name, and the real one beside it."""
+    plain = "".join(
+        char if char.isascii() and (char.isalnum() or char in " .-_()") else "_"
+        for char in file_name
+    )
+    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

@@ -1,0 +1,171 @@
+"""What happens around every request: its id, its log line, who may name this host, large bodies."""
+
+import re
+import time
+from http import HTTPStatus
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api import problems
+from service.api.metrics import Metrics
+from service.log import REQUEST_ID
+from service.settings import Settings
+
+log = structlog.get_logger()
+
+BODY_LIMIT_BYTES = 1024 * 1024
+UPLOAD = ("POST", "/v1/videos")
+"""The one request whose body is streamed and has a limit of its own."""
+CLIENT_WENT_AWAY = 499
+SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
+
+
+class RequestContext:
+    """Give each request an id, one log line, its figures, and a problem where the code fails."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Referrer-Policy", "no-referrer")
+                headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(**{REQUEST_ID: request_id}):
+            try:
+                await self.app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                status = CLIENT_WENT_AWAY
+            except Exception:
+                log.exception("request_failed", method=scope["method"], route=_route(scope))
+                if status:
+                    raise  # the answer has begun: the server can only cut the connection
+                await problems.internal_error(request_id)(scope, receive, send_with_id)
+            finally:
+                self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, duration_s: float) -> None:
+        route = _route(scope)
+        self.metrics.observe_request(
+            method=scope["method"], route=route, status=status, duration_s=duration_s
+        )
+        write = log.debug if scope["path"] in QUIET_PATHS else log.info
+        write(
+            "request_answered",
+            method=scope["method"],
+            route=route,
+            status=status,
+            duration_ms=round(duration_s * 1000, 1),
+        )
+
+
+class HostGuard:
+    """Refuse requests for other hosts when we listen on loopback.
+
+    A page of the internet can let its own name point to 127.0.0.1 (DNS rebinding) and would
+    then be of our origin; the Host header is what it can't choose.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self.app = app
+        self.allowed = allowed_hosts(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self.allowed is None or self._is_allowed(scope):
+            await self.app(scope, receive, send)
+            return
+        answer = problems.build(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            detail="This server answers only under its own address; REELSEEK_PUBLIC_URL adds one.",
+            reason="host_not_allowed",
+            request_id=scope["state"]["request_id"],
+        )
+        await answer(scope, receive, send)
+
+    def _is_allowed(self, scope: Scope) -> bool:
+        host = Headers(scope=scope).get("host", "")
+        try:
+            return (urlsplit(f"//{host}").hostname or "") in (self.allowed or ())
+        except ValueError:
+            return False
+
+
+class BodyLimit:
+    """Stop reading a body that is larger than any of our JSON can be."""
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int = BODY_LIMIT_BYTES) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) == UPLOAD:
+            await self.app(scope, receive, send)
+            return
+        num_bytes = 0
+
+        async def receive_some() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self.limit_bytes:
+                raise problems.HttpProblemError(
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                    f"The body is larger than {self.limit_bytes} bytes.",
+                    reason="payload_too_large",
+                )
+            return message
+
+        await self.app(scope, receive_some, send)
+
+
+def allowed_hosts(settings: Settings) -> frozenset[str] | None:
+    """Return the host names that we answer to, or None for any."""
+    if not is_loopback(settings.host):
+        return None
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    own = {"localhost", "127.0.0.1", "::1", settings.host.lower().strip("[]")}
+    return frozenset(own | ({public} if public else set()))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only programs of this machine reach the address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _request_id(given: str | None) -> str:
+    """Take the client's id where it is harmless in a log."""
+    return given if given and SAFE_REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the route: concrete addresses would make endless series."""
+    template: str = getattr(scope.get("route"), "path", "unknown")
+    return template

@@ -1,0 +1,212 @@
+"""What clients send and get: JSON bodies shared by the routes, with a bound on everything."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from service.catalog.tables import JobKind, JobState, VideoState
+
+NUM_TAGS = 50
+NUM_FILTER_IDS = 1000
+INTEGER_LIMIT = 2**63
+
+
+def storable(text: str) -> str:
+    """Refuse what PostgreSQL and UTF-8 cannot hold: NUL and lone surrogates."""
+    if "\x00" in text:
+        raise ValueError("must not contain the character NUL")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must be valid Unicode, without lone surrogates")
+    return text
+
+
+def _unique(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Storable = AfterValidator(storable)
+Tag = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable
+]
+Tags = Annotated[list[Tag], Field(max_length=NUM_TAGS), AfterValidator(_unique)]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable]
+Seconds = Annotated[float, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=INTEGER_LIMIT)]
+
+
+class Body(BaseModel):
+    """What a client sends: unknown fields and non-finite numbers are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class MetadataPatch(Body):
+    """What is to change; what is left out or null stays. `service.metadata` has the bounds."""
+
+    title: str | None = None
+    tags: list[str] | None = None
+    fields: dict[str, Any] | None = None
+
+
+class VideoLinks(BaseModel):
+    """Where the parts of a video are."""
+
+    self: str
+    content: str
+    thumbnail: str | None = None
+
+
+class VideoOut(BaseModel):
+    """One video."""
+
+    id: UUID
+    title: str
+    file_name: str
+    tags: list[str]
+    fields: dict[str, Any]
+    state: VideoState
+    reason: str | None = Field(description="Why it failed or is partial: a code.")
+    detail: str | None = Field(description="The same as a sentence.")
+    percent: float | None = Field(description="How far its ingest is, 0 to 100.")
+    job_id: UUID | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    codec: str | None
+    container: str | None
+    frame_rate: float | None
+    num_segments: int
+    decode_report: dict[str, Any] | None
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    links: VideoLinks
+
+
+class VideoPage(BaseModel):
+    """Some videos, newest first."""
+
+    videos: list[VideoOut]
+    next_cursor: str | None
+
+
+class UploadLinks(BaseModel):
+    """Where to look next."""
+
+    self: str
+    job: str
+    events: str
+
+
+class UploadOut(BaseModel):
+    """An upload that was taken, or that was here already."""
+
+    id: UUID
+    job_id: UUID
+    is_duplicate: bool
+    state: VideoState
+    links: UploadLinks
+
+
+class SegmentOut(BaseModel):
+    """One indexed span of a video."""
+
+    ordinal: int
+    start_s: float
+    end_s: float
+    thumbnail_url: str
+
+
+class SegmentList(BaseModel):
+    """All indexed spans of a video, in order."""
+
+    segments: list[SegmentOut]
+
+
+class JobOut(BaseModel):
+    """One job."""
+
+    id: UUID
+    kind: JobKind
+    state: JobState
+    percent: float
+    stage: str | None
+    reason: str | None
+    detail: str | None
+    attempts: int
+    video_id: UUID
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobPage(BaseModel):
+    """Some jobs, newest first."""
+
+    jobs: list[JobOut]
+
+
+class SearchFilterIn(Body):
+    """Which videos may be found."""
+
+    tags: Tags = Field(default_factory=list, description="All of these.")
+    video_ids: list[UUID] | None = Field(None, max_length=NUM_FILTER_IDS)
+    created_after: AwareDatetime | None = None
+    created_before: AwareDatetime | None = None
+    min_duration_s: Seconds | None = None
+    max_duration_s: Seconds | None = None
+
+
+class SearchIn(Body):
+    """What to look for."""
+
+    text: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), Storable
+    ]
+    limit: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
+    candidates: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = None
+    rerank_depth: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None
+    deadline_ms: Annotated[int, Field(strict=True, ge=1, le=60_000)] | None = None
+    group_by: Literal["moment", "video"] = "moment"
+    filter: SearchFilterIn = Field(default_factory=SearchFilterIn)
+    cursor: Cursor | None = None
+    min_seq: Count | None = Field(None, description="Wait for this change to be searchable.")
+
+
+class MomentOut(BaseModel):
+    """One answer: adjoining segments of a video."""
+
+    video_id: UUID
+    title: str
+    start_s: float
+    end_s: float
+    similarity: float
+    match_probability: float | None
+    rank: int
+    retrieval_rank: int
+    thumbnail_url: str
+    media_url: str
+    segments: list[int]
+
+
+class ReceiptOut(BaseModel):
+    """What answered: the same receipt means the same index and the same model."""
+
+    model_version_id: UUID
+    generation_id: UUID
+    epoch: str
+    seq: int
+
+
+class AnswerOut(BaseModel):
+    """The moments that match, best first."""
+
+    moments: list[MomentOut]
+    receipt: ReceiptOut
+    next_cursor: str | None
+    degraded: bool
+    timings_ms: dict[str, float] = Field(default_factory=dict)

@@ -1,0 +1,142 @@
+"""Opens what the routes share when the server starts, and closes it when it stops."""
+
+import threading
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+
+from service import access
+from service.api.events import JobFeed
+from service.api.jobs import read_watched
+from service.api.metrics import Metrics
+from service.api.state import Gate, SearchParts, State
+from service.api.system import read_figures
+from service.catalog.generation_queries import ActiveGeneration, ensure_active_generation
+from service.catalog.session import in_transaction, make_engine, make_read_sessions, make_sessions
+from service.encoder import Encoder
+from service.errors import ServiceError
+from service.index.replica import IndexReplica
+from service.jobs import JobSender
+from service.settings import Settings
+from service.storage import Storage
+
+log = structlog.get_logger()
+
+CURSORS = "cursors"
+SEARCH_THREADS = 32
+UPLOAD_THREADS = 8
+UPLOADS_WAITING = 200
+
+
+class Running:
+    """The open parts of one API process."""
+
+    def __init__(self, state: State, engine: Engine) -> None:
+        self.state = state
+        self._engine = engine
+        self._encoder: Encoder | None = None
+        self._is_stopping = False
+        self._loader = threading.Thread(target=self._load_search, name="load-search", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads; returns at once, while the model is still being loaded."""
+        self.state.feed.start()
+        self._loader.start()
+
+    def stop(self) -> None:
+        """Stop the threads and close everything."""
+        self._is_stopping = True
+        self.state.feed.stop()
+        self._loader.join()
+        replica = self.state.search_parts.replica
+        if replica is not None:
+            replica.stop()
+        if self._encoder is not None:
+            self._encoder.close()
+        self.state.sender.close()
+        self._engine.dispose()
+
+    def _load_search(self) -> None:
+        """Load the bundle, make sure that it is the one that is searched, start the replica."""
+        state = self.state
+        try:
+            self._encoder = Encoder(state.settings.bundle_path, state.settings)
+            register_bundle(state, self._encoder)
+            replica = IndexReplica(
+                reads=state.reads,
+                sessions=state.sessions,
+                settings=state.settings,
+                open_encoder=self._open_encoder,
+            )
+            if not self._is_stopping:
+                replica.start()
+                state.search_parts.set_started(replica)
+        except ServiceError as error:
+            log.exception("search_not_started", reason=error.reason)
+            state.search_parts.set_failed(error.detail)
+        except Exception:
+            log.exception("search_not_started", bundle=str(state.settings.bundle_path))
+            state.search_parts.set_failed("The model could not be loaded; the log says why.")
+
+    def _open_encoder(self, generation: ActiveGeneration) -> Encoder:
+        loaded = self._encoder
+        if loaded is not None and loaded.digest == generation.bundle_digest:
+            return loaded
+        return Encoder(Path(generation.bundle_path), self.state.settings)
+
+
+def start(settings: Settings, metrics: Metrics) -> Running:
+    """Open everything; the schema must be there already (`reelseek migrate`)."""
+    engine = make_engine(settings.sqlalchemy_url)
+    try:
+        sessions, reads = make_sessions(engine), make_read_sessions(engine)
+        new_key = access.ensure_admin_key(sessions, settings)
+        if new_key is not None:
+            _show_once(new_key)
+        state = State(
+            settings=settings,
+            sessions=sessions,
+            reads=reads,
+            storage=Storage(
+                settings.data_dir,
+                limit_bytes=settings.upload_limit_bytes,
+                reserve_bytes=settings.disk_reserve_bytes,
+            ),
+            sender=JobSender(settings),
+            search_parts=SearchParts(),
+            feed=JobFeed(partial(read_watched, reads)),
+            metrics=metrics,
+            uploads=Gate(threads=UPLOAD_THREADS, waiting=UPLOADS_WAITING),
+            searches=Gate(threads=SEARCH_THREADS, waiting=settings.search_queue),
+            cursor_key=access.ensure_secret(sessions, CURSORS),
+        )
+    except BaseException:
+        engine.dispose()
+        raise
+    metrics.watch(partial(read_figures, state))
+    running = Running(state, engine)
+    running.start()
+    return running
+
+
+def register_bundle(state: State, encoder: Encoder) -> ActiveGeneration:
+    """Search with this bundle; at the first start that makes the generation."""
+    path = state.settings.bundle_path.absolute()
+    return in_transaction(
+        state.sessions,
+        lambda session: ensure_active_generation(
+            session,
+            name=path.name,
+            digest=encoder.digest,
+            path=str(path),
+            spec=asdict(encoder.spec),
+        ),
+    )
+
+
+def _show_once(new_key: str) -> None:
+    """Print the key for whoever started this without `reelseek serve`, which shows it itself."""
+    print(f"Admin key (shown only now): {new_key}", flush=True)  # noqa: T201 (never in a log)

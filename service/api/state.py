@@ -1,0 +1,110 @@
+"""What the routes of one process share; `service.main` builds it, requests read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+from service.api.events import JobFeed
+from service.api.metrics import Metrics
+from service.catalog.session import Sessions
+from service.errors import UnavailableError
+from service.index.replica import IndexReplica
+from service.jobs import JobSender
+from service.settings import Settings
+from service.storage import Storage
+
+UPLOAD_THREADS = 8
+
+T = TypeVar("T")
+
+
+class SearchParts:
+    """The replica and its encoder; they take a while to load, and other routes need not wait."""
+
+    def __init__(self) -> None:
+        self._replica: IndexReplica | None = None
+        self._failure: str | None = None
+
+    def set_started(self, replica: IndexReplica) -> None:
+        """Let searches begin as soon as the replica has caught up."""
+        self._replica = replica
+
+    def set_failed(self, sentence: str) -> None:
+        """Remember why searches will never begin in this process."""
+        self._failure = sentence
+
+    @property
+    def replica(self) -> IndexReplica | None:
+        """The replica, once it is there."""
+        return self._replica
+
+    def get(self) -> IndexReplica:
+        """Return the replica, ready to be searched.
+
+        Raises:
+            UnavailableError: not yet, or never.
+        """
+        if self._failure:
+            raise UnavailableError(self._failure, reason="search_failed", retry_after_s=30)
+        if self._replica is None:
+            raise UnavailableError(
+                "The model is being loaded; try again in a moment.",
+                reason="model_loading",
+                retry_after_s=2,
+            )
+        self._replica.serving()  # raises UnavailableError while it is not ready
+        return self._replica
+
+
+class Gate:
+    """Let a number of calls run in threads of their own and some more wait; refuse the rest."""
+
+    def __init__(self, *, threads: int, waiting: int) -> None:
+        self._limiter = anyio.CapacityLimiter(threads)
+        self._admitted = 0
+        self._limit = threads + waiting
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread.
+
+        Raises:
+            UnavailableError: too many wait already.
+        """
+        if self._admitted >= self._limit:
+            raise UnavailableError(
+                "Too many requests wait already; try again in a moment.",
+                reason="too_busy",
+                retry_after_s=1,
+            )
+        self._admitted += 1
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        finally:
+            self._admitted -= 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Everything that routes are handed.
+
+    Attributes:
+        sessions: transactions that write.
+        reads: transactions that only read.
+        uploads: threads that receive and probe files.
+        searches: threads that search.
+        cursor_key: signs cursors; all processes share it.
+    """
+
+    settings: Settings
+    sessions: Sessions
+    reads: Sessions
+    storage: Storage
+    sender: JobSender
+    search_parts: SearchParts
+    feed: JobFeed
+    metrics: Metrics
+    uploads: Gate
+    searches: Gate
+    cursor_key: bytes
