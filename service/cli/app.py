@@ -1,0 +1,44 @@
+"""The commands of `reelseek`, and how it fails: one sentence on stderr and an exit code."""
+
+import sys
+
+import typer
+
+from service.cli.console import CliError, Exit, print_failure
+from service.cli.doctor import doctor
+from service.cli.evaluate import evaluate
+from service.cli.ingest import demo, ingest
+from service.cli.keys import keys, login
+from service.cli.search import search
+from service.cli.serve import api, migrate, serve, worker
+
+app = typer.Typer(
+    help="Search your own videos by what happens in them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Settings are environment variables REELSEEK_...; docs/operations.md lists them.",
+)
+app.command()(serve)
+app.command()(worker)
+app.command()(migrate)
+app.command()(login)
+app.command()(ingest)
+app.command()(search)
+app.command()(demo)
+app.command()(evaluate)
+app.command()(doctor)
+app.command(hidden=True)(api)
+app.add_typer(keys, name="keys")
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        app()
+    except CliError as error:
+        print_failure(error.sentence)
+        sys.exit(error.code)
+    except BrokenPipeError:  # `reelseek search ... | head`
+        sys.stderr.close()
+        sys.exit(Exit.OK)

@@ -1,0 +1,65 @@
+"""What commands start from: the settings, and the database as the process sees it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from service.cli.console import CliError, Exit, command_name
+from service.errors import ServiceError
+from service.settings import Settings
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        CliError: a variable has a value that is not allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = "REELSEEK_" + "_".join(str(part) for part in wrong["loc"]).upper()
+        raise CliError(
+            f"{name} is {wrong['input']!r}: {wrong['msg'].lower()}; change or unset it.",
+            code=Exit.USAGE,
+        ) from None
+
+
+def make_data_dir(settings: Settings) -> Path:
+    """Make the folder that everything is kept in, and check that it can be written.
+
+    Raises:
+        CliError: it cannot be.
+    """
+    folder = settings.data_dir.absolute()
+    mend = "set REELSEEK_DATA_DIR to a folder that you may write."
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CliError(
+            f"The data folder {folder} cannot be made ({error.strerror}); {mend}"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CliError(f"The data folder {folder} is not writable; {mend}")
+    return folder
+
+
+@contextmanager
+def database_errors(settings: Settings) -> Iterator[None]:
+    """Turn what commands that use the database directly may meet into one sentence."""
+    try:
+        yield
+    except ServiceError as error:
+        raise CliError(error.detail) from error
+    except (OperationalError, ProgrammingError) as error:
+        cause = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+        raise CliError(
+            f"The database does not answer as it should ({cause}); check "
+            f"{'REELSEEK_DATABASE_URL' if settings.database_url else 'REELSEEK_DATA_DIR'} "
+            f"and run `{command_name()} migrate`."
+        ) from error

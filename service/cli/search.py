@@ -1,0 +1,65 @@
+"""`search`: type a sentence, get moments."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from service.cli.client import KeyOption, UrlOption, open_api
+from service.cli.console import JsonOption, clock, command_name, err, escape, out, print_json
+
+
+def search(
+    text: Annotated[str, typer.Argument(help="What happens in the moment you look for.")],
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many moments.")] = 10,
+    tag: Annotated[list[str] | None, typer.Option(help="Only videos with this tag.")] = None,
+    by_video: Annotated[bool, typer.Option(help="Only the best moment of each video.")] = False,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+) -> None:
+    """Search all videos by what happens in them."""
+    request: dict[str, Any] = {
+        "text": text,
+        "limit": limit,
+        "group_by": "video" if by_video else "moment",
+    }
+    if tag:
+        request["filter"] = {"tags": tag}
+    with open_api(url, key) as api:
+        answer = api.post("/v1/search", request)
+        if as_json:
+            print_json(answer)
+            return
+        if not answer["moments"]:
+            out.print(f"Nothing found. Upload videos first: `{command_name()} ingest FOLDER`.")
+            return
+        out.print(moments_table(answer["moments"], base_url=api.url))
+        if answer.get("degraded"):
+            err.print("There was no time to re-rank everything; these are the best so far.")
+
+
+def moments_table(moments: Sequence[Mapping[str, Any]], *, base_url: str) -> Table:
+    """Return moments as people read them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("#", "From - to", "Similarity", "Match"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Video", overflow="fold")
+    table.add_column("Link", overflow="fold")
+    for moment in moments:
+        probability = moment.get("match_probability")
+        table.add_row(
+            str(moment["rank"]),
+            f"{clock(moment['start_s'])} - {clock(moment['end_s'])}",
+            f"{moment['similarity']:.3f}",
+            "-" if probability is None else f"{100 * probability:.0f} %",
+            escape(str(moment["title"])),
+            _absolute(base_url, moment["media_url"]),
+        )
+    return table
+
+
+def _absolute(base_url: str, link: str) -> str:
+    return base_url + link if link.startswith("/") else link

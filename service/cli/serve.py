@@ -1,0 +1,189 @@
+"""`serve`, `worker`, `migrate`: the processes of Reelseek."""
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+import uvicorn
+
+from service import access
+from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
+from service.cli.client import local_address
+from service.cli.console import CliError, command_name, out
+from service.cli.keys import login_link
+from service.cli.local_key import ensure_local_key
+from service.cli.roots import database_errors, load_settings, make_data_dir
+from service.cli.supervisor import Child, ChildGaveUpError, Supervisor
+from service.settings import Settings
+
+BACKLOG = 2048
+GRACEFUL_S = 5
+"""How long open requests may take to finish after SIGTERM."""
+READY_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstWords:
+    """What a person is told once the service is ready."""
+
+    address: str
+    login_token: str
+    data_dir: Path
+    new_admin_key: str | None
+    has_worker: bool
+
+
+def serve(
+    *,
+    worker: Annotated[bool, typer.Option(help="Start the ingest worker as well.")] = True,
+) -> None:
+    """Run everything on this machine: API, page and worker. Ctrl-C stops it."""
+    settings = load_settings()
+    folder = make_data_dir(settings)
+    listener = _listen(settings)
+    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    with database_errors(settings):
+        upgrade(settings.sqlalchemy_url)
+        words = _let_in(settings, folder, address=local_address(settings), worker=worker)
+    children = [Child("API", _api_command(listener), pass_fds=(listener.fileno(),))]
+    if worker:
+        children.append(Child("Worker", _worker_command(settings)))
+    supervisor = Supervisor(
+        children,
+        environment=_environment(settings, folder),
+        report=lambda sentence: out.print(sentence, soft_wrap=True),
+    )
+    out.print("Reelseek is starting ...")
+    try:
+        supervisor.run(is_ready=lambda: _is_ready(words.address), on_ready=lambda: _greet(words))
+    except ChildGaveUpError as error:
+        raise CliError(
+            f"The {error.name} does not stay up (exit code {error.code}); what it printed above "
+            f"says why, and `{command_name()} doctor` checks this machine."
+        ) from error
+    finally:
+        listener.close()
+    out.print("Stopped.")
+
+
+def worker() -> None:
+    """Run one ingest worker (the API runs elsewhere)."""
+    settings = load_settings()
+    command = _worker_command(settings)
+    os.execvpe(command[0], command, _quiet_openmp())  # noqa: S606 (our own command, no shell)
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = load_settings()
+    make_data_dir(settings)
+    with database_errors(settings):
+        upgrade(settings.sqlalchemy_url)
+    out.print("The database is up to date.")
+
+
+def api(fd: Annotated[int, typer.Option(help="Listening socket, inherited.")]) -> None:
+    """Serve the API on a socket that the supervisor holds: a restart refuses no connection."""
+    listener = socket.socket(fileno=fd)
+    config = uvicorn.Config(
+        "service.main:create_app",
+        factory=True,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACEFUL_S,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Open the port, so that nobody else can take it while the API starts."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise CliError(
+            f"Cannot listen on {settings.host} port {settings.port} ({error.strerror}); stop what "
+            "uses it, or choose another with REELSEEK_PORT=8001."
+        ) from None
+
+
+def _api_command(listener: socket.socket) -> list[str]:
+    return [sys.executable, "-m", "service.cli", "api", "--fd", str(listener.fileno())]
+
+
+def _worker_command(settings: Settings) -> list[str]:
+    """Return the Celery command line; docker-compose.yml runs the same through `worker`."""
+    return [
+        *(sys.executable, "-m", "celery", "--quiet", "--app", "workers.app", "worker"),
+        *("--pool", "threads", "--concurrency", str(settings.ingest_concurrency)),
+        *("--beat", "--schedule", str(settings.data_dir.absolute() / "beat-schedule")),
+        *("--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
+    ]
+
+
+def _quiet_openmp() -> dict[str, str]:
+    """Return the environment with OpenMP threads that sleep instead of spinning while they wait.
+
+    Spinning threads of one process take the cores from the others.
+    """
+    return {"OMP_WAIT_POLICY": "passive", **os.environ}
+
+
+def _environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """Return what both children are told."""
+    return {
+        **_quiet_openmp(),
+        "REELSEEK_DATA_DIR": str(folder),
+        "REELSEEK_PORT": str(settings.port),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _let_in(settings: Settings, folder: Path, *, address: str, worker: bool) -> FirstWords:
+    """Make the keys that a first start needs, and a login link."""
+    engine = make_engine(settings.sqlalchemy_url)
+    try:
+        sessions: Sessions = make_sessions(engine)
+        new_admin_key = access.ensure_admin_key(sessions, settings)
+        ensure_local_key(settings, sessions)
+        token = access.make_login_token(sessions, ttl_s=settings.login_link_ttl_s)
+    finally:
+        engine.dispose()
+    return FirstWords(
+        address=address,
+        login_token=token,
+        data_dir=folder,
+        new_admin_key=new_admin_key,
+        has_worker=worker,
+    )
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz", timeout=READY_TIMEOUT_S).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _greet(words: FirstWords) -> None:
+    """Say where it is and how to get in."""
+    name = command_name()
+    out.print()
+    out.print("[bold green]Reelseek is ready.[/]")
+    out.print(f"  Log in   {login_link(words.address, words.login_token)}", soft_wrap=True)
+    out.print(f"           (works once; `{name} login` makes another)", soft_wrap=True)
+    out.print(f"  API      {words.address}/v1 (described at {words.address}/docs)", soft_wrap=True)
+    out.print(f"  Data     {words.data_dir}", soft_wrap=True)
+    out.print(f"  Try      {name} demo, {name} ingest FOLDER, {name} search TEXT", soft_wrap=True)
+    out.print("  Stop     Ctrl-C")
+    if not words.has_worker:
+        out.print(f"  No worker runs here: start one with `{name} worker`.", soft_wrap=True)
+    if words.new_admin_key:
+        out.print()
+        out.print(f"  Admin key (shown only now): {words.new_admin_key}", soft_wrap=True)
+    out.print()
