@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.all_in_one.dims import Dims
-from model.all_in_one.network import AllInOne, build
+from model.all_in_one.network import AllInOne, assemble
 from model.all_in_one.precision import choose_dtype
 from model.all_in_one.retriever import FAMILY, PAD, AllInOneRetriever
 from model.bundle_files import (
@@ -207,7 +207,7 @@ def _read_network(path: Path, dims: Dims) -> AllInOne:
     """Build the network around the stored weights; nothing is allocated before all shapes fit."""
     check_header(path)
     with torch.device("meta"):
-        network = build(dims)
+        network = assemble(dims)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     try:
         with safe_open(path, framework="pt") as stored:

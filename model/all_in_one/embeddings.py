@@ -28,9 +28,9 @@ class TextEmbeddings(nn.Module):
 
     def __init__(self, *, vocabulary: int, max_tokens: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(vocabulary, width)
-        self.position_embeddings = nn.Embedding(max_tokens, width)
-        self.token_type_embeddings = nn.Embedding(2, width)
+        self.word_embeddings = empty_table(vocabulary, width)
+        self.position_embeddings = empty_table(max_tokens, width)
+        self.token_type_embeddings = empty_table(2, width)
         self.LayerNorm = nn.LayerNorm(width, eps=TEXT_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
         self.register_load_state_dict_pre_hook(_ignore_position_ids)
@@ -83,6 +83,11 @@ class PatchEmbedding(nn.Module):
         if pixels.shape[-1] != weight.shape[-1]:
             raise ValueError(f"frames of shape {tuple(frames.shape)} hold no patches of {grid}")
         return functional.linear(pixels.to(weight.dtype), weight, self.proj.bias)
+
+
+def empty_table(rows: int, width: int) -> nn.Embedding:
+    """Return a table of vectors that are yet to be drawn or loaded."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
 
 
 def fit_temporal(table: Tensor, frames: int) -> Tensor:

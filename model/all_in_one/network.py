@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.all_in_one.dims import Dims, RollOrder
-from model.all_in_one.embeddings import TextEmbeddings
+from model.all_in_one.embeddings import TextEmbeddings, empty_table
 from model.all_in_one.heads import MaskedLanguageHead, MatchingHead, Pooler
 from model.all_in_one.initialisation import initialise
 from model.all_in_one.token_rolling import roll_tokens_, spread_order
@@ -96,7 +96,7 @@ class AllInOne(nn.Module):
         self.text_embeddings = TextEmbeddings(
             vocabulary=vocabulary, max_tokens=max_text_tokens, width=width, dropout=dropout
         )
-        self.token_type_embeddings = nn.Embedding(2, width)
+        self.token_type_embeddings = empty_table(2, width)
         self.transformer = VisionTransformer(
             width=width,
             depth=depth,
@@ -117,8 +117,6 @@ class AllInOne(nn.Module):
         if projection:
             self.txt_proj = nn.Linear(width, projection)
             self.vid_proj = nn.Linear(width, projection)
-
-    # --- unimodal passes: the dual stream
 
     def text_features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the features of words without a clip, (B, L, C).
@@ -146,8 +144,6 @@ class AllInOne(nn.Module):
         """Return the unit-norm embeddings of clips, (B, E). Arguments as in `video_features`."""
         first = self._video_only(frames, num_queries=1)[:, 0]  # (B, C)
         return functional.normalize(self.vid_proj(first).float(), dim=-1, eps=COSINE_EPS)
-
-    # --- the fused pass
 
     def fused(
         self, ids: Tensor, mask: Tensor, frames: Tensor, permutation: Tensor | None = None
@@ -203,8 +199,6 @@ class AllInOne(nn.Module):
         """Return logits over the vocabulary for text features (..., C): (..., V)."""
         logits: Tensor = self.mlm_score(features)
         return logits
-
-    # --- the parts of a pass
 
     def _modality(self, row: int) -> Tensor:
         return self.token_type_embeddings.weight[row]
@@ -274,7 +268,14 @@ def build(
             from zero and from ImageNet; trained from nothing, order is learned sooner if frames
             differ from the start.
     """
-    network = AllInOne(
+    network = assemble(dims, dropout=dropout, drop_path=drop_path)
+    initialise(network, temporal_init_std=temporal_init_std)
+    return network
+
+
+def assemble(dims: Dims, *, dropout: float = 0.0, drop_path: float = 0.0) -> AllInOne:
+    """Put a network together whose weights are yet to be loaded. Arguments as in `build`."""
+    return AllInOne(
         width=dims.width,
         depth=dims.depth,
         heads=dims.heads,
@@ -294,5 +295,3 @@ def build(
         dropout=dropout,
         drop_path=drop_path,
     )
-    initialise(network, temporal_init_std=temporal_init_std)
-    return network
