@@ -32,7 +32,11 @@ def read_upserts(session: Session, generation_id: UUID, *, up_to_seq: int) -> di
     rows = session.execute(
         select(Change.video_id, Change.seq, Change.video_version).where(Change.seq.in_(newest))
     )
-    return {video_id: Upsert(seq, version) for video_id, seq, version in rows}
+    return {
+        video_id: Upsert(seq, version)
+        for video_id, seq, version in rows
+        if video_id is not None and version is not None
+    }
 
 
 def read_chain(session: Session, seq: int) -> str | None:

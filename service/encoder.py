@@ -1,0 +1,182 @@
+"""Texts into embeddings, and pairs of text and clip into match log-odds, batched over requests."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, wait
+from pathlib import Path
+from typing import NamedTuple, TypeGuard
+from uuid import UUID
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.batching import Batcher, BatcherClosedError, BatcherFullError
+from model.bundle import bundle_digest, load_bundle
+from model.retrieval import RetrievalModel, clips_to_tensor
+from service.errors import UnavailableError
+from service.recent import Recent
+from service.settings import Settings
+
+TEXTS_PER_PASS = 32
+WAIT_MS = 2.0  # for others to join a pass
+TEXT_TIMEOUT_S = 10.0
+KEPT_EMBEDDINGS = 2_000
+KEPT_MATCHES = 50_000
+
+
+class ClipKey(NamedTuple):
+    """What names the stored clip of a segment, for ever."""
+
+    video_id: UUID
+    version: int
+    ordinal: int
+
+
+class Pair(NamedTuple):
+    """A text and a clip to be matched.
+
+    Attributes:
+        text: normalised as `embed_text` was given it.
+        key: names the clip.
+        clip: uint8 (T, S, S, 3).
+        deadline: `time.monotonic()` after which nobody waits for it.
+    """
+
+    text: str
+    key: ClipKey
+    clip: NDArray[np.uint8]
+    deadline: float
+
+
+class Encoder:
+    """The model of one generation, for searches. Thread safe; requests share passes.
+
+    Args:
+        bundle_path: folder of the bundle.
+        settings: device, threads, and how many requests may wait.
+
+    Raises:
+        BundleError: the folder holds no bundle that can be used.
+    """
+
+    def __init__(self, bundle_path: Path, settings: Settings) -> None:
+        if settings.torch_threads:
+            torch.set_num_threads(settings.torch_threads)
+        self.digest = bundle_digest(bundle_path)
+        self._model: RetrievalModel = load_bundle(bundle_path, device=_device(settings.device))
+        self.spec = self._model.spec
+        self._embeddings: Recent[str, NDArray[np.float32]] = Recent(KEPT_EMBEDDINGS)
+        self._matches: Recent[tuple[str, ClipKey], float] = Recent(KEPT_MATCHES)
+        self._texts: Batcher[str, NDArray[np.float32]] = Batcher(
+            self._embed,
+            max_batch=TEXTS_PER_PASS,
+            max_wait_ms=WAIT_MS,
+            max_queue=settings.search_queue,
+            name="embed-texts",
+        )
+        self._pairs: Batcher[Pair, float | None] = Batcher(
+            self._match,
+            max_batch=settings.embed_batch,
+            max_wait_ms=WAIT_MS,
+            max_queue=settings.search_queue * max(1, settings.rerank_depth),
+            name="match-pairs",
+        )
+        self.num_passes = 0
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """Return the embedding of a text, unit norm, (E,).
+
+        Raises:
+            UnavailableError: too many wait already.
+        """
+        known = self._embeddings.get(text)
+        if known is not None:
+            return known
+        try:
+            return self._texts.submit(text).result(TEXT_TIMEOUT_S)
+        except (BatcherFullError, BatcherClosedError, CancelledError, TimeoutError) as error:
+            raise _too_busy() from error
+
+    def recall(self, text: str, keys: Sequence[ClipKey]) -> dict[ClipKey, float]:
+        """Return those log-odds that are remembered."""
+        remembered = {key: self._matches.get((text, key)) for key in keys}
+        return {key: value for key, value in remembered.items() if value is not None}
+
+    def can_match(self, clip: NDArray[np.uint8] | None) -> TypeGuard[NDArray[np.uint8]]:
+        """Tell whether a stored clip has the shape that this model reads."""
+        spec = self.spec
+        shape = (spec.frames_per_clip, spec.frame_size, spec.frame_size, 3)
+        return clip is not None and clip.shape == shape
+
+    def match(
+        self, text: str, clips: Sequence[tuple[ClipKey, NDArray[np.uint8]]], deadline: float
+    ) -> list[float | None]:
+        """Return the log-odds that a text belongs to each of some clips.
+
+        Args:
+            text: the query.
+            clips: with their keys, each uint8 (T, S, S, 3).
+            deadline: `time.monotonic()` after which the answers are not wanted any more.
+
+        Returns:
+            One each; None where the time ran out.
+
+        Raises:
+            UnavailableError: too many wait already.
+            MatcherMissingError: `spec.has_matcher` is False.
+        """
+        pairs = [Pair(text, key, clip, deadline) for key, clip in clips]
+        try:
+            futures = self._pairs.submit_many(pairs)
+        except (BatcherFullError, BatcherClosedError) as error:
+            raise _too_busy() from error
+        wait(futures, timeout=max(0.0, deadline - time.monotonic()))
+        return [_result_now(future) for future in futures]
+
+    def close(self) -> None:
+        """Take no more requests; those that wait are cancelled."""
+        self._texts.close(drain=False)
+        self._pairs.close(drain=False)
+
+    def _embed(self, texts: list[str]) -> list[NDArray[np.float32]]:
+        self.num_passes += 1
+        embeddings = self._model.embed_text(self._model.tokenize(texts)).numpy()
+        for text, embedding in zip(texts, embeddings, strict=True):
+            self._embeddings.put(text, embedding)
+        return list(embeddings)
+
+    def _match(self, pairs: list[Pair]) -> list[float | None]:
+        now = time.monotonic()
+        due = [place for place, pair in enumerate(pairs) if pair.deadline > now]
+        answers: list[float | None] = [None] * len(pairs)
+        if not due:
+            return answers
+        self.num_passes += 1
+        tokens = self._model.tokenize([pairs[place].text for place in due])
+        clips = clips_to_tensor([pairs[place].clip for place in due])
+        for place, log_odds in zip(due, self._model.match(tokens, clips).tolist(), strict=True):
+            answers[place] = log_odds
+            self._matches.put((pairs[place].text, pairs[place].key), log_odds)
+        return answers
+
+
+def _result_now(future: Future[float | None]) -> float | None:
+    """Return the answer if it is there; else nobody needs it any more."""
+    if future.cancel() or not future.done() or future.cancelled():
+        return None
+    return future.result()
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def _too_busy() -> UnavailableError:
+    return UnavailableError(
+        "Too many searches wait already; try again in a moment.",
+        reason="too_busy",
+        retry_after_s=1,
+    )

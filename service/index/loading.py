@@ -1,0 +1,80 @@
+"""Embeddings from SQL into an index: all of a generation, or those of some videos."""
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from uuid import UUID
+
+import numpy as np
+import structlog
+from sqlalchemy.orm import Session
+
+from service.catalog.change_queries import read_counter
+from service.catalog.generation_queries import ActiveGeneration
+from service.catalog.index_queries import EmbeddingRow, read_embeddings
+from service.catalog.replica_queries import Upsert, read_upserts
+from service.index.faiss_index import FaissIndex, IndexKind, Slot
+from service.index.view import IndexView, Upserted, keys_of
+
+log = structlog.get_logger(__name__)
+
+
+def load_view(session: Session, generation: ActiveGeneration, *, kind: IndexKind) -> IndexView:
+    """Build the view of a generation from SQL, as of the change counter now.
+
+    The counter is read first. Embeddings that are committed while they are read belong to later
+    changes and are left out: the change log brings them, with their number.
+    """
+    counter = read_counter(session)
+    announced = read_upserts(session, generation.generation_id, up_to_seq=counter.seq)
+    rows = read_embeddings(session, generation.generation_id)
+    loaded = list(_upserted(rows, announced))
+    dim = int(generation.spec["embedding_dim"])
+    vectors = [np.empty((0, dim), np.float16), *(one.vectors for one in loaded)]
+    base = FaissIndex.build(np.concatenate(vectors), keys_of(loaded), kind=kind)
+    return IndexView(
+        generation_id=generation.generation_id,
+        model_version_id=generation.model_version_id,
+        epoch=counter.epoch,
+        seq=counter.seq,
+        chain=counter.chain,
+        kind=kind,
+        base=base,
+        is_dead=np.zeros(len(base.keys.seqs), np.bool_),
+        delta=FaissIndex.empty(dim),
+    )
+
+
+def load_upserts(
+    session: Session, generation_id: UUID, announced: Mapping[UUID, Upsert]
+) -> list[Upserted]:
+    """Read the embeddings that changes announced; what was deleted since is not there."""
+    if not announced:
+        return []
+    rows = read_embeddings(session, generation_id, announced.keys())
+    return list(_upserted(rows, announced))
+
+
+def _upserted(rows: Iterable[EmbeddingRow], announced: Mapping[UUID, Upsert]) -> Iterator[Upserted]:
+    for video_id, of_video in groupby(rows, key=lambda row: row.video_id):
+        upsert = announced.get(video_id)
+        intact = _intact(of_video)
+        if upsert is None or not intact or intact[0].video_version != upsert.video_version:
+            continue  # a later change brings it
+        vectors = np.frombuffer(b"".join(row.vector for row in intact), "<f2")
+        yield Upserted(
+            slot=Slot(video_id, upsert.video_version, upsert.seq),
+            ordinals=[row.ordinal for row in intact],
+            vectors=vectors.reshape(len(intact), -1),
+        )
+
+
+def _intact(rows: Iterable[EmbeddingRow]) -> list[EmbeddingRow]:
+    """Leave out what is not what was written; the audit finds it, too."""
+    intact = []
+    for row in rows:
+        if zlib.crc32(row.vector) == row.crc:
+            intact.append(row)
+        else:
+            log.error("embedding_damaged", video_id=str(row.video_id), ordinal=row.ordinal)
+    return intact
