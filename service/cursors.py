@@ -12,7 +12,7 @@ from typing import Any
 
 from service.errors import BadRequestError
 
-MAX_CURSOR = 4096
+MAX_CURSOR = 65_536  # one of a search carries what was shown: about seven characters a segment
 SIGNATURE_BYTES = 16
 
 
@@ -38,6 +38,8 @@ def decode_cursor(secret: bytes, kind: str, cursor: str) -> Any:
         payload, signature = (_to_bytes(part) for part in cursor[:MAX_CURSOR].split("."))
     except (ValueError, binascii.Error) as error:
         raise _foreign() from error
+    if cursor != f"{_to_text(payload)}.{_to_text(signature)}":
+        raise _foreign()  # base64 has many spellings of the same bytes; ours is one
     if not hmac.compare_digest(signature, _sign(secret, payload)):
         raise _foreign()
     own_kind, position = json.loads(payload)  # it is ours, so it is JSON

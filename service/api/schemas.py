@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from service.catalog.tables import JobKind, JobState, VideoState
+from service.cursors import MAX_CURSOR
 
 NUM_TAGS = 50
 NUM_FILTER_IDS = 1000
@@ -31,7 +32,7 @@ Tag = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable
 ]
 Tags = Annotated[list[Tag], Field(max_length=NUM_TAGS), AfterValidator(_unique)]
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CURSOR), Storable]
 Seconds = Annotated[float, Field(strict=True, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=INTEGER_LIMIT)]
 
