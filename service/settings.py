@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     # Jobs
     job_lease_s: int = Field(60, gt=0, description="A silent worker loses its job after this.")
     job_attempts: int = Field(3, gt=0, description="A job that failed so often is given up.")
+    drain_s: float = Field(
+        20.0, ge=0, description="A worker told to stop works so long on; then gives its jobs back."
+    )
     sweep_every_s: float = Field(5.0, gt=0, description="How often lost jobs are sent again.")
     orphan_grace_s: float = Field(
         3600.0, gt=0, description="Age at which a file that no row names is removed."

@@ -90,6 +90,11 @@ class DecodeChild:
         if self._exit_status != 0:
             raise self._failure()
 
+    def kill(self) -> None:
+        """Kill the child, from any thread; who reads it gets a VideoError."""
+        if self._exit_status is None:
+            self._kill()
+
     def close(self) -> None:
         """Kill the child if it still runs, and give everything back. Safe to call twice."""
         if self._exit_status is None:

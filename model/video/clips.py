@@ -175,6 +175,10 @@ class ClipReader:
         """Largest resident size of the child, known after its end."""
         return self._child.peak_memory_bytes
 
+    def kill(self) -> None:
+        """Kill the child, from any thread; who iterates gets a VideoError."""
+        self._child.kill()
+
     def close(self) -> None:
         """End the child, whatever it does. Safe to call twice."""
         self._child.close()

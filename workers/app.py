@@ -1,0 +1,111 @@
+"""The composition root: `celery --app workers.app worker --pool threads --beat`.
+
+Importing it opens no connection and loads no torch, because Celery forks its clock (`--beat`)
+before the worker is ready; what the process holds is made after that.
+"""
+
+import ctypes
+import signal
+import threading
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import signals
+
+from service import log as logs
+from service.jobs import Task, make_celery
+from service.settings import Settings
+from workers.maintenance import Sweeper
+from workers.resources import Resources
+from workers.runner import run_job
+
+PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger(__name__)
+
+
+class Process:
+    """What this worker process holds, made on first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._resources: Resources | None = None
+        self._sweeper: Sweeper | None = None
+
+    @property
+    def resources(self) -> Resources:
+        """The database, the files, the broker and the bundles."""
+        with self._lock:
+            if self._resources is None:
+                self._resources = Resources(self.settings)
+            return self._resources
+
+    @property
+    def sweeper(self) -> Sweeper:
+        """The sweep of this process."""
+        resources = self.resources
+        with self._lock:
+            if self._sweeper is None:
+                self._sweeper = Sweeper(resources)
+            return self._sweeper
+
+    def stop_soon(self) -> None:
+        """Let running jobs work on for a while; then they are given back. Takes no lock."""
+        if self._resources is not None:
+            self._resources.stop_work_in(self.settings.drain_s)
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._resources is not None:
+            self._resources.close()
+
+
+process = Process(Settings())
+app = make_celery(process.settings)
+
+
+@app.task(name=Task.INGEST_VIDEO)
+def ingest_video(job_id: str) -> None:
+    """Cut, embed and store one video. Delivering it twice changes nothing."""
+    from workers.ingest import ingest  # noqa: PLC0415 (torch, only after the last fork)
+
+    run_job(UUID(job_id), ingest, process.resources)
+
+
+@app.task(name=Task.SWEEP)
+def sweep() -> None:
+    """Send lost jobs again, give up poisoned ones, remove what nobody needs."""
+    process.sweeper.sweep()
+
+
+@signals.setup_logging.connect
+def configure_log(loglevel: int, **_: Any) -> None:
+    """Write the log in our form."""
+    logs.configure(as_json=process.settings.log_json, level=loglevel)
+
+
+@signals.beat_embedded_init.connect
+def die_with_worker(**_: Any) -> None:
+    """End the clock's process when the worker is killed; it would send sweeps for ever."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+@signals.worker_ready.connect
+def sweep_at_once(**_: Any) -> None:
+    """Recover what the worker before left behind, without waiting for the clock."""
+    log.info("worker_ready", data_dir=str(process.settings.data_dir))
+    app.send_task(Task.SWEEP)
+
+
+@signals.worker_shutting_down.connect
+def drain(**_: Any) -> None:
+    """Bound the time that running jobs may still take. Runs in a signal handler."""
+    process.stop_soon()
+
+
+@signals.worker_shutdown.connect
+def close(**_: Any) -> None:
+    """Give everything back after the last job has ended."""
+    process.close()

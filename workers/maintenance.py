@@ -1,0 +1,78 @@
+"""The sweep: what was lost is sent again, what was given up is closed, what nobody needs goes."""
+
+import threading
+import time
+
+import structlog
+from sqlalchemy.orm import Session
+
+from service.catalog import job_queries
+from service.catalog.session import in_transaction
+from service.catalog.tables import Job
+from service.housekeeping import forget_old_rows, sweep_files
+from service.jobs import Task
+from workers.resources import Resources
+
+FILES_EVERY_S = 60.0
+"""Folders are read from end to end, so less often than the jobs; sooner if the grace is short."""
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Sweeps of one process; any number of processes may sweep at once.
+
+    Args:
+        resources: of this process.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._lock = threading.Lock()
+        grace_s = resources.settings.orphan_grace_s
+        self._files_every_s = min(FILES_EVERY_S, grace_s / 2)
+        self._files_swept = -float("inf")
+
+    def sweep(self) -> None:
+        """Do all that is due; nothing if another thread of this process does it already."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            give_up_poisoned_jobs(self._resources)
+            send_lost_jobs(self._resources)
+            if time.monotonic() - self._files_swept >= self._files_every_s:
+                sweep_files(
+                    self._resources.sessions,
+                    self._resources.storage,
+                    grace_s=self._resources.settings.orphan_grace_s,
+                )
+                forget_old_rows(self._resources.sessions)
+                self._files_swept = time.monotonic()
+        finally:
+            self._lock.release()
+
+
+def give_up_poisoned_jobs(resources: Resources) -> None:
+    """Fail the jobs whose workers died once too often: they may be what kills them."""
+    poisoned = in_transaction(
+        resources.sessions,
+        lambda session: job_queries.fail_poisoned_jobs(
+            session, max_attempts=resources.settings.job_attempts
+        ),
+    )
+    for job in poisoned:
+        log.warning("job_given_up", job_id=str(job.id), attempts=job.attempts, reason=job.reason)
+
+
+def send_lost_jobs(resources: Resources) -> None:
+    """Send jobs again that wait for long, or whose worker went silent."""
+
+    def take_due(session: Session) -> list[Job]:
+        due = job_queries.due_jobs(session, first_after_s=resources.settings.sweep_every_s)
+        if due:
+            job_queries.mark_sent(session, [job.id for job in due])
+        return due
+
+    for job in in_transaction(resources.sessions, take_due):
+        resources.sender.send(Task.INGEST_VIDEO, job.id)
+        log.info("job_sent_again", job_id=str(job.id), attempts=job.attempts)

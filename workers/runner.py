@@ -1,0 +1,134 @@
+"""run_job(): claim a job, work on it under a lease, and close it whatever happens."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+
+from service.catalog import job_queries
+from service.catalog.job_queries import LostLeaseError
+from service.catalog.session import in_transaction
+from service.catalog.tables import Job, JobState
+from service.errors import ServiceError
+from workers.lease import JobStoppedError, Lease
+from workers.resources import Resources
+
+Work = Callable[[Job, Lease, Resources], None]
+"""Does the job and commits its result, fenced. Raises WorkError when that will never work."""
+
+CRASHED = "internal_error"
+
+log = structlog.get_logger(__name__)
+
+
+class WorkError(Exception):
+    """The job can't be done, for a reason that its user should read.
+
+    Args:
+        reason: machine-readable code.
+        detail: a sentence for a person.
+        is_final: trying again would end the same.
+    """
+
+    def __init__(self, reason: str, detail: str, *, is_final: bool) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.is_final = is_final
+
+
+def run_job(job_id: UUID, work: Work, resources: Resources) -> None:
+    """Work on a job if it is free; running it twice changes nothing.
+
+    One UPDATE decides who works. A job that fails is queued again, and sent again by the
+    sweep, until it was tried `job_attempts` times. No failure of a job leaves this function.
+    """
+    job = _claim(job_id, resources)
+    if job is None:
+        log.info("job_not_free", job_id=str(job_id))
+        return
+    with structlog.contextvars.bound_contextvars(
+        job_id=str(job.id), video_id=str(job.subject_id), attempt=job.attempts
+    ):
+        log.info("job_started", kind=str(job.kind))
+        try:
+            _work_on(job, work, resources)
+        except LostLeaseError as error:
+            log.info("job_lost", why=str(error))
+
+
+def _claim(job_id: UUID, resources: Resources) -> Job | None:
+    settings = resources.settings
+    return in_transaction(
+        resources.sessions,
+        lambda session: job_queries.claim_job(
+            session, job_id, lease_s=settings.job_lease_s, max_attempts=settings.job_attempts
+        ),
+    )
+
+
+def _work_on(job: Job, work: Work, resources: Resources) -> None:
+    lease = Lease(
+        resources.sessions,
+        job,
+        lease_s=resources.settings.job_lease_s,
+        must_stop=lambda: resources.must_stop,
+    )
+    try:
+        with lease:
+            work(job, lease, resources)
+    except LostLeaseError:
+        raise
+    except JobStoppedError as stopped:
+        if lease.is_lost:
+            raise LostLeaseError("cancelled, or taken by another worker") from stopped
+        _release(job, resources)
+    except Exception as error:  # noqa: BLE001 (whatever it was, the job must be closed)
+        _close(job, _as_work_error(error), resources)
+    else:
+        log.info("job_done")
+
+
+def _as_work_error(error: Exception) -> WorkError:
+    if isinstance(error, WorkError):
+        return error
+    if isinstance(error, ServiceError):  # a full disk, say
+        return WorkError(error.reason, error.detail, is_final=False)
+    log.error("job_crashed", exc_info=error)
+    detail = f"Something unexpected went wrong ({type(error).__name__}); the log says more."
+    return WorkError(CRASHED, detail, is_final=False)
+
+
+def _close(job: Job, error: WorkError, resources: Resources) -> None:
+    """Fail the job, or queue it once more."""
+    if error.is_final:
+        in_transaction(
+            resources.sessions,
+            lambda session: job_queries.fail_job(
+                session, job.id, job.fence, reason=error.reason, detail=error.detail
+            ),
+        )
+        state = JobState.FAILED
+    else:
+        state = in_transaction(
+            resources.sessions,
+            lambda session: job_queries.requeue_job(
+                session,
+                job.id,
+                job.fence,
+                reason=error.reason,
+                detail=error.detail,
+                max_attempts=resources.settings.job_attempts,
+            ),
+        )
+    event = "job_failed" if state is JobState.FAILED else "job_requeued"
+    log.warning(event, reason=error.reason, detail=error.detail)
+
+
+def _release(job: Job, resources: Resources) -> None:
+    """Give the job back because this worker stops; the next one starts it afresh."""
+    in_transaction(
+        resources.sessions,
+        lambda session: job_queries.release_job(session, job.id, job.fence),
+    )
+    log.info("job_released")
