@@ -1,9 +1,10 @@
 """The composition root of the API: `uvicorn --factory service.main:create_app`."""
 
+import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -44,7 +45,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     if settings is None:
         settings = Settings()
-        logs.configure(as_json=settings.log_json)
+        logs.configure(
+            as_json=settings.log_json,
+            level=logging.getLevelNamesMapping()[settings.log_level.upper()],
+        )
     metrics = Metrics()
     app = FastAPI(
         title="Reelseek",
@@ -64,7 +68,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], object]:
+def _lifespan(
+    settings: Settings, metrics: Metrics
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.catalog.tables import JobKind, JobState, VideoState
 from service.cursors import MAX_CURSOR
+from service.search.request import MAX_TEXT_CHARS
 
 NUM_TAGS = 50
 NUM_FILTER_IDS = 1000
@@ -32,6 +33,7 @@ Tag = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable
 ]
 Tags = Annotated[list[Tag], Field(max_length=NUM_TAGS), AfterValidator(_unique)]
+SearchText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_CHARS)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CURSOR), Storable]
 Seconds = Annotated[float, Field(strict=True, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=INTEGER_LIMIT)]
@@ -165,9 +167,7 @@ class SearchFilterIn(Body):
 class SearchIn(Body):
     """What to look for."""
 
-    text: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), Storable
-    ]
+    text: SearchText
     limit: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
     candidates: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = None
     rerank_depth: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None
@@ -200,7 +200,9 @@ class ReceiptOut(BaseModel):
     model_version_id: UUID
     generation_id: UUID
     epoch: str
-    seq: int
+    seq: int = Field(description="The last change that the answer contains.")
+    candidates: int
+    reranked: int
 
 
 class AnswerOut(BaseModel):
@@ -209,5 +211,4 @@ class AnswerOut(BaseModel):
     moments: list[MomentOut]
     receipt: ReceiptOut
     next_cursor: str | None
-    degraded: bool
-    timings_ms: dict[str, float] = Field(default_factory=dict)
+    degraded: bool = Field(description="Re-ranking was not done when the deadline came.")

@@ -20,6 +20,7 @@ from service.encoder import Encoder
 from service.errors import ServiceError
 from service.index.replica import IndexReplica
 from service.jobs import JobSender
+from service.search import ClipStore
 from service.settings import Settings
 from service.storage import Storage
 
@@ -96,15 +97,17 @@ def start(settings: Settings, metrics: Metrics) -> Running:
         new_key = access.ensure_admin_key(sessions, settings)
         if new_key is not None:
             _show_once(new_key)
+        storage = Storage(
+            settings.data_dir,
+            limit_bytes=settings.upload_limit_bytes,
+            reserve_bytes=settings.disk_reserve_bytes,
+        )
         state = State(
             settings=settings,
             sessions=sessions,
             reads=reads,
-            storage=Storage(
-                settings.data_dir,
-                limit_bytes=settings.upload_limit_bytes,
-                reserve_bytes=settings.disk_reserve_bytes,
-            ),
+            storage=storage,
+            clips=ClipStore(storage),
             sender=JobSender(settings),
             search_parts=SearchParts(),
             feed=JobFeed(partial(read_watched, reads)),

@@ -12,6 +12,7 @@ from service.catalog.session import Sessions
 from service.errors import UnavailableError
 from service.index.replica import IndexReplica
 from service.jobs import JobSender
+from service.search import ClipStore
 from service.settings import Settings
 from service.storage import Storage
 
@@ -94,6 +95,7 @@ class State:
         reads: transactions that only read.
         uploads: threads that receive and probe files.
         searches: threads that search.
+        clips: stored clips that re-ranking reads.
         cursor_key: signs cursors; all processes share it.
     """
 
@@ -101,6 +103,7 @@ class State:
     sessions: Sessions
     reads: Sessions
     storage: Storage
+    clips: ClipStore
     sender: JobSender
     search_parts: SearchParts
     feed: JobFeed

@@ -9,16 +9,17 @@ import anyio
 from fastapi import APIRouter, Header, Request, Response
 
 from service import footage, uploads, videos
-from service.access import Principal
 from service.api import problems
 from service.api.deps import StateDep, WriteAccess
 from service.api.multipart import METADATA_LIMIT_BYTES, UploadForm, UploadReader, boundary_of
 from service.api.schemas import UploadLinks, UploadOut
 from service.api.state import State
+from service.catalog.tables import VideoState
 from service.errors import (
     BadRequestError,
     ConflictError,
     ForbiddenError,
+    NotFoundError,
     PayloadTooLargeError,
     RefusedMediaError,
     StorageFullError,
@@ -27,7 +28,7 @@ from service.errors import (
 )
 from service.metadata import parse_metadata
 from service.storage import Staging
-from service.uploads import Accepted
+from service.uploads import Accepted, IdempotencyToken
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
@@ -62,6 +63,7 @@ FORM_SCHEMA = {
             BadRequestError,
             UnauthenticatedError,
             ForbiddenError,
+            NotFoundError,
             HTTPStatus.REQUEST_TIMEOUT,
             ConflictError,
             PayloadTooLargeError,
@@ -92,11 +94,14 @@ async def upload_video(
     The answer comes when the file is stored and known to be a video; the job in `Location` makes
     it searchable. Sending the same content again answers 200 with the video that is there.
     """
+    idempotency = None
+    if idempotency_key is not None:
+        idempotency = IdempotencyToken(owner=principal.key_id, key=idempotency_key)
     boundary = boundary_of(request.headers.get("content-type"))
     staging = await anyio.to_thread.run_sync(
         state.storage.open_staging, _announced_bytes(request, state.settings.upload_limit_bytes)
     )
-    upload = Upload(state, staging, principal=principal, idempotency_key=idempotency_key)
+    upload = IncomingUpload(state, staging, idempotency=idempotency)
     with state.metrics.uploads_open.track_inprogress():
         try:
             form = await upload.receive(request, boundary)
@@ -110,16 +115,15 @@ async def upload_video(
     return accepted
 
 
-class Upload:
+class IncomingUpload:
     """One upload on its way; `receive` runs on the event loop, the rest in worker threads."""
 
     def __init__(
-        self, state: State, staging: Staging, *, principal: Principal, idempotency_key: str | None
+        self, state: State, staging: Staging, *, idempotency: IdempotencyToken | None
     ) -> None:
         self._state = state
         self._staging = staging
-        self._principal = principal
-        self._idempotency_key = idempotency_key
+        self._idempotency = idempotency
 
     async def receive(self, request: Request, boundary: bytes) -> UploadForm:
         """Read the body to its end, holding about one MiB of it at a time."""
@@ -146,28 +150,29 @@ class Upload:
         try:
             facts = footage.probe_upload(staged.path, self._state.settings)
             accepted = uploads.accept(
-                staged,
-                file_name=form.file_name,
-                metadata=metadata,
-                facts=facts,
+                uploads.Upload(
+                    staged=staged, file_name=form.file_name, metadata=metadata, facts=facts
+                ),
                 sessions=self._state.sessions,
                 storage=self._state.storage,
                 sender=self._state.sender,
-                owner=self._principal.key_id,
-                idempotency_key=self._idempotency_key,
+                idempotency=self._idempotency,
             )
         finally:
             staged.discard()
         return self._describe(accepted)
 
     def _describe(self, accepted: Accepted) -> UploadOut:
-        with self._state.reads() as session:
-            record = videos.read_video(session, accepted.video_id)
+        try:
+            with self._state.reads() as session:
+                state = videos.read_video(session, accepted.video_id).video.state
+        except NotFoundError:  # deleted since: by another client, or before this repetition
+            state = VideoState.DELETED
         return UploadOut(
             id=accepted.video_id,
             job_id=accepted.job_id,
             is_duplicate=accepted.is_duplicate,
-            state=record.video.state,
+            state=state,
             links=UploadLinks(
                 self=f"/v1/videos/{accepted.video_id}",
                 job=f"/v1/jobs/{accepted.job_id}",
