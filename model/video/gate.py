@@ -17,9 +17,10 @@ from model.video.limits import DecodeLimits
 from model.video.signatures import HEAD_BYTES, recognise
 from model.video.structure import find_damage, why_unreadable_boxes
 
+MATROSKA = "matroska,webm"
 CONTAINERS = {
     "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
-    "matroska,webm": "matroska",
+    MATROSKA: "matroska",
     "avi": "avi",
     "mpegts": "mpegts",
     "mpeg": "mpeg",
@@ -199,7 +200,9 @@ def header_duration_s(container: InputContainer, stream: VideoStream) -> float |
     if stream.duration and stream.time_base:
         duration_s = float(stream.duration * stream.time_base)
     elif container.duration:
-        duration_s = container.duration / av.time_base
+        is_end = container.format.name == MATROSKA  # it says when the video ends, not how long
+        start = max(0, container.start_time or 0) if is_end else 0
+        duration_s = (container.duration - start) / av.time_base
     else:
         return None
     return duration_s if math.isfinite(duration_s) and duration_s > 0 else None

@@ -17,6 +17,7 @@ from model.video.limits import DecodeLimits
 Ints = NDArray[np.int64]
 JOINABLE = frozenset({"mpegts", "mpeg"})
 """Containers whose clock may jump in the middle, as after joining two files."""
+UNORDERED_IN_AVI = frozenset({"h264", "hevc"})
 LONGEST_JUMP_S = 10.0
 SLACK_S = 1e-6
 
@@ -31,6 +32,8 @@ class PacketIndex:
         ranks: place of each packet among the frames, -1 if it is not shown, (P,).
         keys: packets that decoding can start at, increasing; the first GOP starts at keys[0].
         end_s: when the last frame disappears.
+        is_ordered: the file says in which order frames are shown; AVI does not for codecs
+            that it was not made for, and then `ranks` hold only if all frames are decoded.
         problems: what went wrong while listing.
     """
 
@@ -39,6 +42,7 @@ class PacketIndex:
     ranks: Ints
     keys: Ints
     end_s: float
+    is_ordered: bool
     problems: tuple[str, ...]
 
     def rank_at(self, time_s: float) -> int:
@@ -55,6 +59,7 @@ class _Listing:
     lasts: "array[int]"
     is_key: "array[int]"
     is_hidden: "array[int]"
+    is_ordered: bool
     problems: list[str]
 
 
@@ -73,9 +78,10 @@ def list_packets(video: OpenVideo, limits: DecodeLimits) -> PacketIndex:
 
 
 def _read_listing(video: OpenVideo, limits: DecodeLimits) -> _Listing:
-    listing = _Listing(array("q"), array("q"), array("b"), array("b"), [])
     unit_s = float(video.stream.time_base or 1)
     is_joinable = video.container_name in JOINABLE
+    is_ordered = not (video.container_name == "avi" and video.codec_name in UNORDERED_IN_AVI)
+    listing = _Listing(array("q"), array("q"), array("b"), array("b"), is_ordered, [])
     shift, last_dts, last_shown = 0, None, -1
     try:
         for packet in video.container.demux(video.stream):
@@ -89,6 +95,7 @@ def _read_listing(video: OpenVideo, limits: DecodeLimits) -> _Listing:
                     shift += last_dts + (packet.duration or 0) - dts
             last_dts = dts if dts is not None else last_dts
             last_shown = last_shown + 1 if shown is None else shown + shift
+            listing.is_ordered &= packet.pts is not None
             listing.shown_at.append(last_shown)
             listing.lasts.append(max(0, packet.duration or 0))
             listing.is_key.append(packet.is_keyframe)
@@ -115,7 +122,7 @@ def _arrange(video: OpenVideo, listing: _Listing) -> PacketIndex:
     ranks = np.full(len(shown_at), -1, np.int64)
     ranks[packets] = np.arange(len(packets))
     unit_s = float(video.stream.time_base or 1)
-    times_s = shown_at[packets] * unit_s
+    times_s: NDArray[np.float64] = (shown_at[packets] * unit_s).astype(np.float64)
     times_s -= _origin_s(video, float(times_s[0]))
     steps = np.diff(times_s)
     usual_s = float(np.sort(steps)[len(steps) // 2]) if len(steps) else 0.0
@@ -126,13 +133,14 @@ def _arrange(video: OpenVideo, listing: _Listing) -> PacketIndex:
         ranks=ranks,
         keys=keys,
         end_s=float(times_s[-1]) + max(last_s, usual_s),
+        is_ordered=listing.is_ordered,
         problems=tuple(listing.problems),
     )
 
 
 def _origin_s(video: OpenVideo, first_s: float) -> float:
     """Return the time that players call 0: where the earliest stream starts."""
-    if video.container.start_time is None:
+    if video.container.start_time is None or video.container_name == "avi":
         return first_s
     start_s = video.container.start_time / av.time_base
     if 0 <= start_s <= first_s:

@@ -3,10 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import av
 import numpy as np
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from model.video.gate import OpenVideo
 from model.video.packet_index import PacketIndex
@@ -20,6 +23,8 @@ MEMORY_PER_PIXEL = 4
 """Bytes that a decoding thread holds for each pixel of the frame, roughly."""
 MEMORY_FOR_THREADS = 512 * 1024 * 1024
 MAX_NOTED = 5
+REORDERED = 32
+"""More packets than a codec may hold back to put frames in order."""
 HIDDEN = -1
 """Place of a packet that is decoded for others and not shown itself."""
 
@@ -60,7 +65,7 @@ class RankedFrame:
 
 def to_upright_rgb(frame: VideoFrame) -> Frame:
     """Return a frame in RGB, turned as it should be shown, uint8 (H, W, 3)."""
-    pixels: Frame = frame.to_ndarray(format="rgb24")
+    pixels = cast("Frame", frame.to_ndarray(format="rgb24"))
     turns = quarter_turns(frame.rotation)
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
@@ -99,8 +104,10 @@ def read_with_pyav(
     is_needed = packets_to_decode(plans, index)  # (P,)
     is_wanted = np.zeros(len(index.ranks), bool)
     is_wanted[[index.packets[rank] for plan in plans for rank in plan.wanted]] = True
-    may_skip = may_skip_non_reference(video)
-    decoder = _Decoder(video, tally)
+    if not index.is_ordered:
+        is_needed[: np.flatnonzero(is_needed)[-1] + REORDERED] = True
+    may_skip = index.is_ordered and may_skip_non_reference(video)
+    decoder = _Decoder(video, tally, is_ordered=index.is_ordered)
     last_fed, last_needed = -1, int(np.flatnonzero(is_needed)[-1])
     for number, packet in enumerate(packets_of(video, tally)):
         if number > last_needed:
@@ -117,7 +124,7 @@ def read_with_pyav(
     yield from decoder.drain()
 
 
-def packets_of(video: OpenVideo, tally: DecodeTally) -> Iterator[av.Packet]:
+def packets_of(video: OpenVideo, tally: DecodeTally) -> Iterator["Packet[VideoStream]"]:
     """Yield the packets of the video stream, the same ones each time, until damage."""
     try:
         for packet in video.container.demux(video.stream):
@@ -143,12 +150,14 @@ def may_skip_non_reference(video: OpenVideo) -> bool:
 class _Decoder:
     """The codec of a stream, its errors counted instead of raised."""
 
-    def __init__(self, video: OpenVideo, tally: DecodeTally) -> None:
+    def __init__(self, video: OpenVideo, tally: DecodeTally, *, is_ordered: bool) -> None:
         self._context = video.stream.codec_context
         self._aspect = video.aspect
         self._tally = tally
+        self._is_ordered = is_ordered
+        self._num_out = 0
 
-    def decode(self, packet: av.Packet | None) -> Iterator[RankedFrame]:
+    def decode(self, packet: "Packet[VideoStream] | None") -> Iterator[RankedFrame]:
         """Yield the good frames that a packet brings out."""
         try:
             frames = self._context.decode(packet)
@@ -158,10 +167,12 @@ class _Decoder:
             self._tally.note(error)
             return
         for frame in frames:
+            rank = frame.pts if self._is_ordered else self._num_out
+            self._num_out += 1
             if frame.is_corrupt:
                 self._tally.num_corrupt += 1
-            elif frame.pts is not None and frame.pts > HIDDEN:
-                yield RankedFrame(frame.pts, frame, self._aspect)
+            elif rank is not None and rank > HIDDEN:
+                yield RankedFrame(rank, frame, self._aspect)
 
     def drain(self) -> Iterator[RankedFrame]:
         """Yield what is still inside, and make ready for another keyframe."""

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -34,6 +35,8 @@ LAZY_MODULES = (
 MAX_PACKETS_TO_FIRST_FRAME = 2000
 READERS = {"pyav": read_with_pyav}
 UNTRUSTED_DURATIONS = frozenset({"mpegts", "mpeg", "mpegvideo", "yuv4mpegpipe"})
+SMALL_BYTES = 512 * 1024 * 1024
+"""Files up to this size are listed packet by packet instead of believing the header."""
 
 
 def load_lazy_code() -> None:
@@ -53,10 +56,12 @@ def probe(video_fd: int, limits: DecodeLimits) -> bytes:
         frame = first_frame(video)
         duration_s = gate.header_duration_s(video.container, video.stream)
         num_frames, rate = video.stream.frames or None, gate.frame_rate(video.stream)
-    if duration_s is None or video.container_name in UNTRUSTED_DURATIONS:
+    is_small = os.fstat(video_fd).st_size <= SMALL_BYTES
+    if is_small or duration_s is None or video.container_name in UNTRUSTED_DURATIONS:
         with closing(open_gate(video_fd, limits)) as again:
             index = list_packets(again, limits)
-        num_frames, duration_s = len(index.packets), index.end_s
+        num_frames = len(index.packets)
+        duration_s = max(index.end_s, duration_s or 0.0)
         gate.check_duration(duration_s, limits)
     turns = quarter_turns(frame.rotation)
     size = (max(1, round(frame.width * video.aspect)), frame.height)
