@@ -64,7 +64,7 @@ class Embedder:
         max_batch: int,
         on_pass: Callable[[EmbeddedPass], None],
     ) -> None:
-        self._network = network
+        self.network = network
         self._on_pass = on_pass
         self._batcher: Batcher[ClipOf, np.ndarray] = Batcher(
             self._embed,
@@ -77,18 +77,31 @@ class Embedder:
     @property
     def spec(self) -> RetrievalSpec:
         """What the bundle wants and gives."""
-        return self._network.spec
+        return self.network.spec
 
-    def submit(self, clip: ClipOf) -> "Future[np.ndarray]":
-        """Ask for the embedding of a clip, float32 (E,), unit norm."""
-        return self._batcher.submit(clip)
+    @property
+    def depth(self) -> int:
+        """Clips that wait for a forward pass now."""
+        return self._batcher.depth
+
+    def embed(self, video_id: UUID, frames: np.ndarray) -> "Future[np.ndarray]":
+        """Ask for the embedding of a clip.
+
+        Args:
+            video_id: the video that it belongs to.
+            frames: uint8 (T, S, S, 3).
+
+        Returns:
+            A future of its embedding, float32 (E,), unit norm.
+        """
+        return self._batcher.submit(ClipOf(video_id, frames))
 
     def close(self) -> None:
         """Embed what waits, then stop."""
         self._batcher.close()
 
     def _embed(self, clips: list[ClipOf]) -> Sequence[np.ndarray]:
-        embeddings = self._network.embed_video(clips_to_tensor([clip.frames for clip in clips]))
+        embeddings = self.network.embed_video(clips_to_tensor([clip.frames for clip in clips]))
         videos = {clip.video_id for clip in clips}
         self._on_pass(EmbeddedPass(clips=len(clips), videos=len(videos)))
         return list(embeddings.numpy())

@@ -24,7 +24,7 @@ from service.catalog.video_queries import find_video
 from service.derived import DerivedDraft
 from service.footage import decode_limits
 from service.settings import Settings
-from workers.embedder import ClipOf, Embedder
+from workers.embedder import Embedder
 from workers.lease import Lease
 from workers.resources import Resources
 from workers.runner import WorkError
@@ -177,7 +177,7 @@ class _Collector:
                 thumbnail_bytes=place.num_bytes,
             )
         )
-        self._waiting.append(self._embedder.submit(ClipOf(self._video.id, clip.frames)))
+        self._waiting.append(self._embedder.embed(self._video.id, clip.frames))
         while self._waiting and (self._is_full or self._waiting[0].done()):
             self._take_embedding()
 
