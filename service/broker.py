@@ -5,6 +5,7 @@ that moment, and takes messages by way of the system's temporary folder. Here a 
 complete, by a rename, and is taken by one.
 """
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from uuid import uuid4
 from kombu.transport import TRANSPORT_ALIASES, filesystem
 
 SCHEME = "reelseek-folder"
+LEFT_BEHIND_S = 60  # a message is written or read in milliseconds
 
 
 class Channel(filesystem.Channel):
@@ -55,6 +57,7 @@ def folder_broker(folder: Path) -> dict[str, Any]:
     messages, control = folder / "messages", folder / "control"
     for each in (messages, control):
         each.mkdir(parents=True, exist_ok=True)
+    _remove_left_behind(messages)
     TRANSPORT_ALIASES[SCHEME] = f"{__name__}:{Transport.__qualname__}"
     return {
         "broker_url": f"{SCHEME}://",
@@ -65,3 +68,12 @@ def folder_broker(folder: Path) -> dict[str, Any]:
             "polling_interval": 0.1,
         },
     }
+
+
+def _remove_left_behind(messages: Path) -> None:
+    """Remove what a process was writing or reading when it was killed; messages are only hints."""
+    for path in messages.iterdir():
+        if path.suffix in {".part", ".taken"}:
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > LEFT_BEHIND_S:
+                    path.unlink()

@@ -43,7 +43,7 @@ def sweep_files(sessions: Sessions, storage: Storage, *, grace_s: float) -> Swep
         staging=_sweep_staging(sessions, storage, grace_s),
         derived=_sweep_derived(sessions, storage, grace_s),
         condemned=_condemn_strays(sessions, storage, grace_s),
-        unlinked=_unlink_condemned(sessions, storage, grace_s),
+        unlinked=unlink_condemned(sessions, storage, grace_s),
     )
     if swept != Swept(staging=0, derived=0, condemned=0, unlinked=0):
         log.info("files_swept", **vars(swept))
@@ -102,7 +102,8 @@ def _condemn_strays(sessions: Sessions, storage: Storage, grace_s: float) -> int
     return len(strays)
 
 
-def _unlink_condemned(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+def unlink_condemned(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+    """Unlink files whose grace time is over, each under the lock of its row."""
     with sessions() as session:
         condemned = blob_queries.condemned_blobs(session, older_than_s=grace_s)
 

@@ -21,6 +21,12 @@ from tests.servers import running_postgres, running_redis
 MIB = 1024 * 1024
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--parity-fixtures", default="tests/data/parity", help="folder of fixture-*.npz files"
+    )
+
+
 @pytest.fixture(scope="session")
 def postgres_server():
     """URL of a real PostgreSQL, without the name of a database."""
@@ -117,7 +123,7 @@ def generation(sessions):
 
 
 @pytest.fixture
-def upload(sessions, storage, sender, generation):
+def upload(sessions, storage, sender, generation):  # noqa: ARG001 (uploads need one)
     """Accept a file with this content: `upload(b"...")`."""
 
     def upload(content=None, **options):

@@ -1,0 +1,87 @@
+"""The part of the audit that looks at files."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.catalog.blob_queries import known_blobs, named_derived
+from service.catalog.index_queries import SEARCHABLE
+from service.catalog.job_queries import running_work
+from service.catalog.tables import Blob, BlobState, Video, VideoState
+from service.catalog.violations import Violation
+from service.derived import count_clips
+from service.storage import Storage, age_s, work_name
+
+
+def audit_files(
+    session: Session, storage: Storage, *, grace_s: float, verify_digests: bool
+) -> Iterator[Violation]:
+    """Yield the broken promises about files.
+
+    Args:
+        session: a reading session.
+        storage: the files.
+        grace_s: age from which a file that no row names should be gone, seconds.
+        verify_digests: read every file of a live video and compare its SHA-256.
+    """
+    return chain(
+        _audit_blobs(session, storage, verify_digests=verify_digests),
+        _audit_derived(session, storage),
+        _audit_orphans(session, storage, grace_s),
+    )
+
+
+def _audit_blobs(
+    session: Session, storage: Storage, *, verify_digests: bool
+) -> Iterator[Violation]:
+    rows = session.execute(
+        select(Video.id, Blob.sha256, Blob.size_bytes, Blob.state)
+        .join(Blob, Blob.sha256 == Video.sha256)
+        .where(Video.state != VideoState.DELETED)
+    ).all()
+    for video_id, sha256, size_bytes, state in rows:
+        subject, path = f"video {video_id}", storage.blob_path(sha256)
+        if state is not BlobState.LIVE:
+            yield Violation("condemned_file", subject, f"is live, but its file is {state}")
+        if not path.is_file():
+            yield Violation("missing_file", subject, f"its file {path} is missing")
+        elif path.stat().st_size != size_bytes or (verify_digests and _sha256(path) != sha256):
+            yield Violation("damaged_file", subject, f"its file {path} has other content")
+
+
+def _audit_derived(session: Session, storage: Storage) -> Iterator[Violation]:
+    rows = session.execute(
+        select(Video.id, Video.derived, Video.num_segments).where(Video.state.in_(SEARCHABLE))
+    ).all()
+    for video_id, name, num_segments in rows:
+        try:
+            num_clips = count_clips(storage.derived_folder(name or ""))
+        except (OSError, ValueError) as error:
+            yield Violation("missing_derived", f"video {video_id}", str(error))
+            continue
+        if num_clips != num_segments:
+            detail = f"{name} holds {num_clips} clips for {num_segments} segments"
+            yield Violation("missing_derived", f"video {video_id}", detail)
+
+
+def _audit_orphans(session: Session, storage: Storage, grace_s: float) -> Iterator[Violation]:
+    keep = {work_name(job_id, fence) for job_id, fence in running_work(session)}
+    for path in storage.stale_staging(older_than_s=grace_s, keep=keep):
+        yield Violation("orphan_file", str(path), "was being written and has been left")
+    known, named = known_blobs(session), named_derived(session)
+    for sha256, path in storage.blobs_on_disk():
+        is_known = known.get(sha256, BlobState.GONE) is not BlobState.GONE
+        if not is_known and age_s(path) > grace_s:
+            yield Violation("orphan_file", str(path), "no row names this file")
+    for name, path in storage.derived_on_disk():
+        if name not in named and age_s(path) > grace_s:
+            yield Violation("orphan_file", str(path), "no row names this folder")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
