@@ -12,7 +12,7 @@ from typing import Any
 
 from service.errors import BadRequestError
 
-MAX_CURSOR = 65_536  # one of a search carries what was shown: about seven characters a segment
+MAX_CURSOR = 131_072  # one of a search carries what was shown: about seven characters a segment
 SIGNATURE_BYTES = 16
 
 

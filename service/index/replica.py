@@ -180,6 +180,7 @@ class IndexReplica:
             except (OutOfStepError, BrokenChangeLogError) as error:
                 log.warning("replica_out_of_step", error=str(error), seq=self.applied_seq)
                 self._publish(None)
+                self._ready_at = None
                 self._trusts_snapshots = False  # they may end before the same damage
                 continue  # loads again at once
             except ServiceError as error:
@@ -201,7 +202,10 @@ class IndexReplica:
             counter = read_counter(session)
             if self._ready_at is None:
                 self._ready_at = counter.seq
-            serving = self._serving or self._load(session, counter)
+            serving = self._serving
+            if serving is not None and serving.view.seq > counter.seq:
+                raise OutOfStepError("the change log has become shorter")
+            serving = serving or self._load(session, counter)
             self._catch_up(session, serving, counter)
         self._tend_base()
 
