@@ -7,7 +7,12 @@ import structlog
 from structlog.typing import Processor
 
 REQUEST_ID = "request_id"
-QUIET_LIBRARIES = ("python_multipart", "httpx", "httpcore", "alembic.runtime.plugins")
+QUIET_LIBRARIES = {
+    "python_multipart": logging.ERROR,  # warns of every broken upload; we answer it
+    "kombu": logging.ERROR,  # warns that a folder has no host name
+    "httpx": logging.WARNING,
+    "alembic.runtime.plugins": logging.WARNING,
+}
 
 
 def configure(*, as_json: bool, level: int = logging.INFO) -> None:
@@ -36,15 +41,16 @@ def configure(*, as_json: bool, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in QUIET_LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, quietest in QUIET_LIBRARIES.items():
+        logging.getLogger(name).setLevel(quietest)
 
 
 def _formatter(shared: list[Processor], *, as_json: bool) -> logging.Formatter:
+    plain = structlog.dev.plain_traceback  # the default shows local variables: keys, texts
     render: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,

@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan(settings, metrics),
     )
     problems.install(app)
+    reference.describe(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(HostGuard, settings=settings)
     app.add_middleware(RequestContext, metrics=metrics)

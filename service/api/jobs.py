@@ -79,8 +79,9 @@ def read_job(job_id: UUID, state: StateDep, _access: ReadAccess) -> JobOut:
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=Response,  # FastAPI would take this for a generator if it were the stream's
     responses={
+        200: {"content": {EventSourceResponse.media_type: {}}},
         204: {"description": "The client has seen the end already."},
         **problems.responses(NotFoundError, UnavailableError),
     },

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -110,7 +111,7 @@ def build(
     problem = Problem(
         type=f"/problems/{reason}",
         title=title_of(status),
-        status=status,
+        status=status.value,
         detail=detail,
         reason=reason,
         request_id=request_id,
@@ -118,7 +119,7 @@ def build(
     )
     answer_headers = {"Cache-Control": "no-store", **(headers or {})}
     return JSONResponse(
-        problem.model_dump(exclude_none=True), status, answer_headers, media_type=MEDIA_TYPE
+        problem.model_dump(exclude_none=True), status.value, answer_headers, media_type=MEDIA_TYPE
     )
 
 
@@ -180,13 +181,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):  # registered for this class alone
         raise error
     status = HTTPStatus(error.status_code)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     own_words = error.detail not in {status.phrase, title_of(status)}
     return build(
         status,
         detail=error.detail if own_words else _sentence_for(status),
         reason=getattr(error, "reason", None),
         request_id=_request_id(request),
-        headers=error.headers,
+        headers=headers,
     )
 
 
@@ -229,6 +233,17 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 def printable(text: str) -> str:
     """Replace what cannot be sent as UTF-8 (lone surrogates)."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Return the methods of an address; the router names only those of its first route there."""
+    path = request.scope["path"]
+    return {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.methods and route.path_regex.match(path)
+        for method in route.methods
+    }
 
 
 def _sentence_for(status: HTTPStatus) -> str:

@@ -1,10 +1,12 @@
-"""/docs: the OpenAPI description as one plain HTML page, with no script and nothing from others."""
+"""The OpenAPI description, and /docs: the same as a plain HTML page, without any script."""
 
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse
+
+from service.api.problems import MEDIA_TYPE, Problem
 
 router = APIRouter(include_in_schema=False)
 
@@ -18,6 +20,40 @@ INTRODUCTION = (
     "with a machine-readable <code>reason</code>. The same description for programs is at "
     '<a href="/openapi.json">/openapi.json</a>.'
 )
+
+
+FAILURES = {"422": "Unprocessable Content", "500": "Internal Server Error"}
+"""What FastAPI describes in its own form, and what any route may answer."""
+
+
+def describe(app: FastAPI) -> None:
+    """Let the description say that every failure is a problem document."""
+    make_schema = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _with_problems(make_schema())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
+    models = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas = schema["components"]["schemas"]
+    schemas.update(models.pop("$defs"), Problem=models)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    reference = {"$ref": "#/components/schemas/Problem"}
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for status, words in FAILURES.items():
+                if status == "500" or status in operation["responses"]:
+                    operation["responses"][status] = {
+                        "description": words,
+                        "content": {MEDIA_TYPE: {"schema": reference}},
+                    }
+    return schema
 
 
 @router.get("/docs")
