@@ -46,9 +46,7 @@ async function enter() {
 }
 
 function summary(system) {
-  const segments = system.segments ?? system.counts?.segments;
-  return [system.model?.name && `Model ${system.model.name}`, segments !== undefined && `${plural(segments, "segment")} indexed`]
-    .filter(Boolean).join(" · ");
+  return [system.model && `Model ${system.model.name}`, `${plural(system.segments, "segment")} indexed`].filter(Boolean).join(" · ");
 }
 
 $("sign-in-form").addEventListener("submit", async (event) => {
@@ -67,6 +65,10 @@ $("sign-out").addEventListener("click", async () => {
   showSignIn();
 });
 window.addEventListener("signed-out", showSignIn);
+window.addEventListener("videos-changed", async () => {
+  const system = await call("GET", "/v1/system").catch(() => null);
+  if (system) $("system").textContent = summary(system);
+});
 
 startSearch();
 startUploads(refreshVideos);

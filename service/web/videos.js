@@ -51,6 +51,7 @@ function address(cursor) {
 
 function draw(videos, hasMore) {
   const list = $("videos");
+  const before = keysShown();
   const ids = new Set(videos.map((video) => video.id));
   for (const [id, row] of rows) {
     if (!ids.has(id)) {
@@ -65,6 +66,11 @@ function draw(videos, hasMore) {
   $("more-videos").hidden = !hasMore;
   $("no-videos").hidden = videos.length > 0 || $("state-filter").value !== "";
   $("video-count").textContent = `${plural(videos.length, "video")}${hasMore ? " shown, there are more" : ""}`;
+  if (keysShown() !== before) window.dispatchEvent(new Event("videos-changed"));
+}
+
+function keysShown() {
+  return [...rows.values()].map((row) => row.key).join();
 }
 
 /** Return the row of a video, made anew only when something in it changed (focus and players stay). */
