@@ -54,11 +54,11 @@ def parse_metadata(text: str | None) -> UploadMetadata:
             f"The metadata has title, tags and fields, but no {unknown[0][:50]!r}. "
             "Put your own values into fields."
         )
-    title = said.get("title")
+    title, tags, fields = (said.get(name) for name in ("title", "tags", "fields"))
     return UploadMetadata(
         title=None if title is None else check_title(title),
-        tags=check_tags(said.get("tags") or []),
-        fields=check_fields(said.get("fields") or {}),
+        tags=() if tags is None else check_tags(tags),
+        fields={} if fields is None else check_fields(fields),
     )
 
 
@@ -109,8 +109,9 @@ def clean_file_name(name: str | None) -> str:
     It is only ever shown; no file of ours is named by it.
     """
     base = PurePosixPath((name or "").replace("\\", "/")).name
-    shown = "".join(c for c in base if unicodedata.category(c) not in MISLEADING).strip()
-    return shown[:MAX_FILE_NAME] or "video"
+    shown = "".join(c for c in base if unicodedata.category(c) not in MISLEADING)
+    shown = shown.strip()[:MAX_FILE_NAME].strip()
+    return shown if shown.strip(".") else "video"
 
 
 def title_of(file_name: str) -> str:

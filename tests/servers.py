@@ -16,6 +16,10 @@ import redis
 
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 30
+QUICK_AND_UNSAFE = (
+    *("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"),
+    *("-c", "autovacuum=off", "-c", "max_connections=300", "-c", "shared_buffers=32MB"),
+)
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
 
 
@@ -48,8 +52,7 @@ def running_postgres() -> Iterator[str]:
             **_as_unprivileged(),
         )
         options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
-        settings = ["-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=32MB"]
-        command = [postgres, "-D", data, *options, *settings]
+        command = [postgres, "-D", data, *options, *QUICK_AND_UNSAFE]
         url = f"postgresql://reelseek@127.0.0.1:{port}/"
         with _running(command, folder, is_up=lambda: _answers_sql(url)):
             yield url

@@ -1,5 +1,7 @@
 """What an accepted upload leaves behind, and what it never does."""
 
+import base64
+import json
 import threading
 from uuid import UUID
 
@@ -56,9 +58,6 @@ def test_a_worker_is_woken_after_the_commit(settings, upload):
 
 
 def _body(path):
-    import base64  # noqa: PLC0415
-    import json  # noqa: PLC0415
-
     return base64.b64decode(json.loads(path.read_text())["body"])
 
 
