@@ -91,7 +91,7 @@ class AllInOne(nn.Module):
         super().__init__()
         self.num_rolled = num_rolled
         self.rolls_unimodal = rolls_unimodal
-        order = spread_order(grid) if roll_order == "spread" else None
+        order = spread_order(grid=grid, count=num_rolled) if roll_order == "spread" else None
         self.register_buffer("slot_order", order, persistent=False)
         self.text_embeddings = TextEmbeddings(
             vocabulary=vocabulary, max_tokens=max_text_tokens, width=width, dropout=dropout

@@ -35,14 +35,15 @@ def roll_tokens_(tokens: Tensor, *, start: int, count: int) -> None:
     back.copy_(back.roll(-1, dims=1))
 
 
-def spread_order(grid: int) -> Tensor:
+def spread_order(*, grid: int, count: int) -> Tensor:
     """Order the patches of a frame so that those that roll cover it evenly.
 
-    The patches are visited along the R2 sequence. Every other one is laid from the front, the
-    rest from the back, so that both the first and the last few slots are spread out.
+    Any few successive points of the R2 sequence are spread out, so the patches it visits first
+    are put where tokens roll ahead, and those it visits next where they roll back.
 
     Args:
         grid: patches along one side.
+        count: how many tokens roll each way.
 
     Returns:
         the raster index of the patch in each slot, int64 (N,).
@@ -55,4 +56,5 @@ def spread_order(grid: int) -> Tensor:
         column = int(grid * ((0.5 + step / PLASTIC**2) % 1))
         visited.setdefault(row * grid + column)
     patches = list(visited)
-    return torch.tensor(patches[0::2] + patches[1::2][::-1], device="cpu")
+    order = patches[:count] + patches[2 * count :] + patches[count : 2 * count]
+    return torch.tensor(order, device="cpu")
