@@ -13,7 +13,9 @@ GIB = 1024 * MIB
 class Settings(BaseSettings):
     """Read once by the composition roots, then passed down as values."""
 
-    model_config = SettingsConfigDict(env_prefix="REELSEEK_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="REELSEEK_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     # Where it listens and who may come in
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
@@ -91,6 +93,9 @@ class Settings(BaseSettings):
         "flat_fp16", description="FAISS index of a replica."
     )
 
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Events below it are not logged; `serve` starts with warning."
+    )
     log_json: bool = Field(default=False, description="Log as JSON lines.")
 
     @property

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from service.cli.audit import audit
 from service.cli.console import CliError, Exit, print_failure
 from service.cli.doctor import doctor
 from service.cli.evaluate import evaluate
@@ -28,6 +29,7 @@ app.command()(search)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(doctor)
+app.command()(audit)
 app.command(hidden=True)(api)
 app.add_typer(keys, name="keys")
 

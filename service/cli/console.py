@@ -10,9 +10,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+WIDEST = 250
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -43,6 +46,11 @@ def print_json(value: Any) -> None:
 def _plain(value: Any) -> str:
     """Write what JSON has no form for: times as ISO 8601, ids and paths as text."""
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def print_table(table: Table) -> None:
+    """Print a table, wider than the terminal if need be: nobody can use half an id or a link."""
+    Console(width=max(out.width, WIDEST), highlight=False).print(table)
 
 
 def print_failure(sentence: str) -> None:

@@ -4,7 +4,7 @@ import typer
 from rich.table import Table
 
 from service.cli import machine_checks, server_checks
-from service.cli.console import Exit, JsonOption, escape, out, print_json
+from service.cli.console import Exit, JsonOption, escape, print_json, print_table
 from service.cli.finding import Check, Outcome
 from service.cli.roots import load_settings
 
@@ -44,4 +44,4 @@ def _print(found: list[Check]) -> None:
         table.add_row(MARKS[check.outcome], check.name, escape(check.finding))
         if check.mend:
             table.add_row("", "", f"[bold]{escape(check.mend)}[/]")
-    out.print(table)
+    print_table(table)

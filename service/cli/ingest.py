@@ -70,7 +70,7 @@ def _upload_all(api: Api, uploads: Sequence[Upload], *, is_quiet: bool) -> None:
     """Upload one after the other, while the worker takes those that are there."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, console=err, disable=is_quiet) as progress:
-        bars = Bars(progress, total=len(uploads))
+        bars = Bars(progress, total=len(uploads), is_quiet=is_quiet)
         for upload in uploads:
             bars.show(upload)
             send(api, upload, on_progress=bars.show)
@@ -84,8 +84,9 @@ def _upload_all(api: Api, uploads: Sequence[Upload], *, is_quiet: bool) -> None:
 class Bars:
     """One bar for everything, and one for each file that something happens to."""
 
-    def __init__(self, progress: Progress, *, total: int) -> None:
+    def __init__(self, progress: Progress, *, total: int, is_quiet: bool) -> None:
         self._progress = progress
+        self._is_quiet = is_quiet
         self._all = progress.add_task("All videos", total=total)
         self._bars: dict[Path, TaskID] = {}
         self._over: set[Path] = set()
@@ -112,6 +113,8 @@ class Bars:
         if upload.path in self._bars:
             self._progress.remove_task(self._bars.pop(upload.path))
         self._progress.advance(self._all)
+        if self._is_quiet:
+            return
         colour = "green" if upload.state == "ready" else "yellow" if upload.is_good else "red"
         words = "was already here, " if upload.is_duplicate else ""
         why = f": {upload.detail}" if upload.detail else ""

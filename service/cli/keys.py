@@ -13,8 +13,8 @@ from service.access import Scope
 from service.catalog.session import Sessions, make_engine, make_sessions
 from service.catalog.tables import ApiKey
 from service.cli.client import UrlOption, local_address
-from service.cli.console import CliError, JsonOption, err, escape, out, print_json
-from service.cli.roots import database_errors, load_settings
+from service.cli.console import JsonOption, err, escape, out, print_json, print_table
+from service.cli.roots import database_errors, load_settings, require_database
 from service.settings import Settings
 
 DEFAULT_SCOPES = (Scope.SEARCH, Scope.READ)
@@ -54,7 +54,7 @@ def list_keys(*, as_json: JsonOption = False) -> None:
     for row in rows:
         made_at = f"{row.created_at:%Y-%m-%d %H:%M}"
         table.add_row(str(row.id), escape(row.name), " ".join(row.scopes), made_at)
-    out.print(table)
+    print_table(table)
 
 
 @keys.command("revoke")
@@ -89,16 +89,8 @@ def _as_json(key: ApiKey) -> dict[str, Any]:
 
 @contextmanager
 def open_sessions(settings: Settings) -> Iterator[Sessions]:
-    """Open the database for one command.
-
-    Raises:
-        CliError: there is none yet, or it does not answer.
-    """
-    if settings.database_url is None and not settings.data_dir.is_dir():
-        raise CliError(
-            f"Nothing was ever started with the data folder {settings.data_dir.absolute()}; "
-            "use `make run`, or set REELSEEK_DATA_DIR to the folder that the service uses."
-        )
+    """Open the database for one command, as `database_errors` and `require_database` do."""
+    require_database(settings)
     with database_errors(settings):
         engine = make_engine(settings.sqlalchemy_url)
         try:

@@ -49,6 +49,19 @@ def make_data_dir(settings: Settings) -> Path:
     return folder
 
 
+def require_database(settings: Settings) -> None:
+    """Keep a command from making an empty database where a folder was mistyped.
+
+    Raises:
+        CliError: there is none yet.
+    """
+    if settings.database_url is None and not (settings.data_dir / "reelseek.sqlite").exists():
+        raise CliError(
+            f"Nothing was ever started with the data folder {settings.data_dir.absolute()}; "
+            "use `make run`, or set REELSEEK_DATA_DIR to the folder that the service uses."
+        )
+
+
 @contextmanager
 def database_errors(settings: Settings) -> Iterator[None]:
     """Turn what commands that use the database directly may meet into one sentence."""

@@ -7,7 +7,16 @@ import typer
 from rich.table import Table
 
 from service.cli.client import KeyOption, UrlOption, open_api
-from service.cli.console import JsonOption, clock, command_name, err, escape, out, print_json
+from service.cli.console import (
+    JsonOption,
+    clock,
+    command_name,
+    err,
+    escape,
+    out,
+    print_json,
+    print_table,
+)
 
 
 def search(
@@ -36,7 +45,7 @@ def search(
         if not answer["moments"]:
             out.print(f"Nothing found. Upload videos first: `{command_name()} ingest FOLDER`.")
             return
-        out.print(moments_table(answer["moments"], base_url=api.url))
+        print_table(moments_table(answer["moments"], base_url=api.url))
         if answer.get("degraded"):
             err.print("There was no time to re-rank everything; these are the best so far.")
 
@@ -46,8 +55,8 @@ def moments_table(moments: Sequence[Mapping[str, Any]], *, base_url: str) -> Tab
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("#", "From - to", "Similarity", "Match"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Video", overflow="fold")
-    table.add_column("Link", overflow="fold")
+    table.add_column("Video", overflow="fold", max_width=40)
+    table.add_column("Link", no_wrap=True)
     for moment in moments:
         probability = moment.get("match_probability")
         table.add_row(

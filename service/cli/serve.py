@@ -3,6 +3,8 @@
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +16,7 @@ import uvicorn
 from service import access
 from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
 from service.cli.client import local_address
-from service.cli.console import CliError, command_name, out
+from service.cli.console import CliError, command_name, escape, out
 from service.cli.keys import login_link
 from service.cli.local_key import ensure_local_key
 from service.cli.roots import database_errors, load_settings, make_data_dir
@@ -25,6 +27,14 @@ BACKLOG = 2048
 GRACEFUL_S = 5
 """How long open requests may take to finish after SIGTERM."""
 READY_TIMEOUT_S = 1.0
+AT_A_TERMINAL = {"drain_s": 3.0, "log_level": "warning"}
+"""What a person who watches prefers to the defaults: to see trouble only, and to stop soon."""
+STOP_MARGIN_S = 12.0
+"""How much longer than its jobs a worker may take to stop."""
+NO_FEAR_OF_ROOT = "ignore:You're running the worker with superuser privileges"
+"""Celery warns of pickled messages; ours are JSON, and hold nothing but the id of a job."""
+PATIENCE_S = 15.0
+"""How long a start may take before a person is told what it waits for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +42,7 @@ class FirstWords:
     """What a person is told once the service is ready."""
 
     address: str
-    login_token: str
+    login_link: str
     data_dir: Path
     new_admin_key: str | None
     has_worker: bool
@@ -46,7 +56,8 @@ def serve(
     settings = load_settings()
     folder = make_data_dir(settings)
     listener = _listen(settings)
-    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    preferred = {k: v for k, v in AT_A_TERMINAL.items() if k not in settings.model_fields_set}
+    settings = settings.model_copy(update={"port": listener.getsockname()[1], **preferred})
     with database_errors(settings):
         upgrade(settings.sqlalchemy_url)
         words = _let_in(settings, folder, address=local_address(settings), worker=worker)
@@ -56,11 +67,13 @@ def serve(
     supervisor = Supervisor(
         children,
         environment=_environment(settings, folder),
-        report=lambda sentence: out.print(sentence, soft_wrap=True),
+        report=say,
+        stop_within_s=settings.drain_s + STOP_MARGIN_S,
     )
+    readiness = Readiness(words.address, say)
     out.print("Reelseek is starting ...")
     try:
-        supervisor.run(is_ready=lambda: _is_ready(words.address), on_ready=lambda: _greet(words))
+        supervisor.run(is_ready=readiness.look, on_ready=lambda: _greet(words))
     except ChildGaveUpError as error:
         raise CliError(
             f"The {error.name} does not stay up (exit code {error.code}); what it printed above "
@@ -100,6 +113,11 @@ def api(fd: Annotated[int, typer.Option(help="Listening socket, inherited.")]) -
     uvicorn.Server(config).run(sockets=[listener])
 
 
+def say(sentence: str) -> None:
+    """Tell a person, in one line whatever its length."""
+    out.print(escape(sentence), soft_wrap=True)
+
+
 def _listen(settings: Settings) -> socket.socket:
     """Open the port, so that nobody else can take it while the API starts."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -119,10 +137,20 @@ def _api_command(listener: socket.socket) -> list[str]:
 def _worker_command(settings: Settings) -> list[str]:
     """Return the Celery command line; docker-compose.yml runs the same through `worker`."""
     return [
-        *(sys.executable, "-m", "celery", "--quiet", "--app", "workers.app", "worker"),
+        *(
+            sys.executable,
+            "-W",
+            NO_FEAR_OF_ROOT,
+            "-m",
+            "celery",
+            "--quiet",
+            "--app",
+            "workers.app",
+            "worker",
+        ),
         *("--pool", "threads", "--concurrency", str(settings.ingest_concurrency)),
-        *("--beat", "--schedule", str(settings.data_dir.absolute() / "beat-schedule")),
-        *("--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
+        *("--beat", "--scheduler", "celery.beat:Scheduler"),  # in memory: no file to share
+        *("--loglevel", settings.log_level, "--without-gossip", "--without-mingle"),
     ]
 
 
@@ -139,6 +167,8 @@ def _environment(settings: Settings, folder: Path) -> dict[str, str]:
     return {
         **_quiet_openmp(),
         "REELSEEK_DATA_DIR": str(folder),
+        "REELSEEK_DRAIN_S": str(settings.drain_s),
+        "REELSEEK_LOG_LEVEL": settings.log_level,
         "REELSEEK_PORT": str(settings.port),
         "PYTHONUNBUFFERED": "1",
     }
@@ -156,18 +186,42 @@ def _let_in(settings: Settings, folder: Path, *, address: str, worker: bool) -> 
         engine.dispose()
     return FirstWords(
         address=address,
-        login_token=token,
+        login_link=login_link(settings.public_url or address, token),
         data_dir=folder,
         new_admin_key=new_admin_key,
         has_worker=worker,
     )
 
 
-def _is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/readyz", timeout=READY_TIMEOUT_S).is_success
-    except httpx.HTTPError:
+class Readiness:
+    """Asks the API whether it is ready, and tells a person why not when that takes long."""
+
+    def __init__(self, address: str, report: Callable[[str], None]) -> None:
+        self._address = address
+        self._report = report
+        self._patience = time.monotonic() + PATIENCE_S
+        self._told = ""
+
+    def look(self) -> bool:
+        """Ask once."""
+        try:
+            answer = httpx.get(f"{self._address}/readyz", timeout=READY_TIMEOUT_S, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        if answer.is_success:
+            return True
+        if time.monotonic() > self._patience:
+            self._tell(answer)
         return False
+
+    def _tell(self, answer: httpx.Response) -> None:
+        try:
+            why = str(answer.json()["detail"])
+        except (ValueError, KeyError, TypeError):
+            why = f"it answered {answer.status_code}"
+        if why != self._told:
+            self._told = why
+            self._report(f"Not ready yet: {why}")
 
 
 def _greet(words: FirstWords) -> None:
@@ -175,7 +229,7 @@ def _greet(words: FirstWords) -> None:
     name = command_name()
     out.print()
     out.print("[bold green]Reelseek is ready.[/]")
-    out.print(f"  Log in   {login_link(words.address, words.login_token)}", soft_wrap=True)
+    out.print(f"  Log in   {words.login_link}", soft_wrap=True)
     out.print(f"           (works once; `{name} login` makes another)", soft_wrap=True)
     out.print(f"  API      {words.address}/v1 (described at {words.address}/docs)", soft_wrap=True)
     out.print(f"  Data     {words.data_dir}", soft_wrap=True)

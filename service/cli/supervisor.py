@@ -21,7 +21,6 @@ STEADY_S = 30.0
 """A child that lived so long counts as healthy: its next restart is immediate again."""
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Waits before a restart; a child that dies young more often than this is given up."""
-STOP_WITHIN_S = 15.0
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -121,6 +120,7 @@ class Supervisor:
         children: in the order of their start.
         environment: of every child.
         report: called with one sentence when something happens that a person should know.
+        stop_within_s: children that have not stopped by then are killed.
     """
 
     def __init__(
@@ -129,8 +129,10 @@ class Supervisor:
         *,
         environment: Mapping[str, str],
         report: Callable[[str], None],
+        stop_within_s: float,
     ) -> None:
         self._children = children
+        self._stop_within_s = stop_within_s
         self._environment = environment
         self._report = report
         self._signals = 0
@@ -174,7 +176,7 @@ class Supervisor:
         asked = self._signals
         for child in self._children:
             child.ask_to_stop()
-        deadline = time.monotonic() + STOP_WITHIN_S
+        deadline = time.monotonic() + self._stop_within_s
         while any(child.is_running for child in self._children):
             if time.monotonic() > deadline or self._signals > asked:
                 break

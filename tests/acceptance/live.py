@@ -74,6 +74,11 @@ class LiveService:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         """What it printed so far."""
         return "".join(self._lines)

@@ -27,6 +27,7 @@ SUPERVISE = """
         children,
         environment=dict(os.environ),
         report=lambda sentence: print(sentence, flush=True),
+        stop_within_s=15.0,
     )
     try:
         supervisor.run(is_ready=lambda: True, on_ready=lambda: print("ready", flush=True))

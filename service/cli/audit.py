@@ -1,0 +1,48 @@
+"""`audit`: does what is stored keep the promises of docs/consistency.md?"""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from service.catalog import audit as auditing
+from service.catalog.session import make_engine, make_read_sessions
+from service.cli.console import Exit, JsonOption, escape, out, print_json, print_table
+from service.cli.roots import database_errors, load_settings, require_database
+from service.storage import Storage
+
+
+def audit(
+    *,
+    digests: Annotated[
+        bool, typer.Option(help="Read every file and compare its SHA-256; slow but thorough.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that database and files agree. The exit code is 1 if any promise is broken."""
+    settings = load_settings()
+    require_database(settings)
+    storage = Storage(
+        settings.data_dir,
+        limit_bytes=settings.upload_limit_bytes,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
+    engine = make_engine(settings.sqlalchemy_url)
+    try:
+        with database_errors(settings), make_read_sessions(engine)() as session:
+            found = auditing.audit(
+                session, storage, grace_s=settings.orphan_grace_s, verify_digests=digests
+            )
+    finally:
+        engine.dispose()
+    if as_json:
+        print_json({"ok": not found, "violations": [one._asdict() for one in found]})
+    elif found:
+        table = Table("Kind", "What", "Why", box=None, header_style="bold")
+        for one in found:
+            table.add_row(one.kind, escape(one.subject), escape(one.detail))
+        print_table(table)
+    else:
+        out.print("Everything that is stored keeps its promises.")
+    if found:
+        raise typer.Exit(Exit.FAILED)
