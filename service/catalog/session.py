@@ -25,6 +25,7 @@ POOL_OVERFLOW = 32  # API threads beyond the pool; released when they are done
 TRIES = 6
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
 READ_ONLY = "reelseek_read_only"
+MIGRATIONS = Path(__file__).parents[2] / "migrations"  # beside `service`, installed or not
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
@@ -102,7 +103,7 @@ def upgrade(url: str) -> None:
 def alembic_config(connection: Connection) -> Config:
     """Configure Alembic to work inside the transaction of a connection."""
     config = Config()
-    config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
@@ -148,12 +149,6 @@ def _is_worth_retrying(error: DBAPIError) -> bool:
     if isinstance(error, IntegrityError):
         return True
     return getattr(error.orig, "sqlstate", None) in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
-
-
-def _migrations_folder() -> Path:
-    """Find the migrations: at the top of a checkout, inside the package of an installed wheel."""
-    installed = Path(__file__).parent / "migrations"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
 
 
 def _forget_connections() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -97,11 +98,11 @@ def test_a_full_disk_is_said_before_the_first_byte_and_while_it_is_received(tmp_
             staging.write(b"x")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_the_systems_error_of_a_full_disk_is_translated():
-    with pytest.raises(StorageFullError), full_disk_is_said():
-        with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123
-            full.write(b"x")
+    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (closed below)
+    with full, pytest.raises(StorageFullError), full_disk_is_said():
+        full.write(b"x")
 
 
 def test_other_errors_of_the_system_are_not_called_a_full_disk(tmp_path):
