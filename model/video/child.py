@@ -26,8 +26,9 @@ def run(request: dict[str, Any], limits: DecodeLimits) -> None:
     """Do what the parent asks."""
     from model.video import tasks  # noqa: PLC0415 (libraries load under the limits)
 
-    tasks.load_lazy_code()
-    sandbox.forbid_opening()
+    tasks.load_lazy_code(request.get("reader", "pyav"))
+    spare = sandbox.SPARE_FDS + (request.get("reader") == "decord")
+    sandbox.forbid_opening(spare=spare)
     if request["task"] == "probe":
         write(tasks.probe(sandbox.VIDEO_FD, limits))
         return

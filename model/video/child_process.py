@@ -224,6 +224,7 @@ def open_video(path: Path) -> int:
 def start_child(video_fd: int) -> subprocess.Popen[bytes]:
     """Start the child in its own process group, with a bare environment."""
     environment = {
+        "PATH": "/usr/bin:/bin",  # decord appends to it
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",

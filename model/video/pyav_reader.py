@@ -75,13 +75,12 @@ def quarter_turns(rotation: int) -> int:
     return round(rotation / 90) % 4
 
 
-def configure_threads(video: OpenVideo) -> None:
-    """Use the cores that we may use, as far as memory allows."""
+def choose_threads(video: OpenVideo) -> int:
+    """Return how many threads decode: the cores that we may use, as far as memory allows."""
     context = video.stream.codec_context
     pixels = max(1, (context.width or 1) * (context.height or 1))
     by_memory = MEMORY_FOR_THREADS // (pixels * MEMORY_PER_PIXEL)
-    context.thread_count = max(1, min(MAX_THREADS, len(os.sched_getaffinity(0)), by_memory))
-    context.thread_type = "AUTO"
+    return max(1, min(MAX_THREADS, len(os.sched_getaffinity(0)), by_memory))
 
 
 def read_with_pyav(
@@ -99,8 +98,8 @@ def read_with_pyav(
         plans: the frames that segments want.
         tally: told of errors and damaged frames.
     """
-    configure_threads(video)
     context = video.stream.codec_context
+    context.thread_count, context.thread_type = choose_threads(video), "AUTO"
     is_needed = packets_to_decode(plans, index)  # (P,)
     is_wanted = np.zeros(len(index.ranks), bool)
     is_wanted[[index.packets[rank] for plan in plans for rank in plan.wanted]] = True

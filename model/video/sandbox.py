@@ -45,7 +45,7 @@ def limit_resources(*, cpu_s: float, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def forbid_opening(*, spare: int = SPARE_FDS) -> None:
+def forbid_opening(*, spare: int) -> None:
     """Allow `spare` descriptors more than those in use; call it when all code is loaded."""
     most = VIDEO_FD + 1 + spare
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

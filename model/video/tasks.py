@@ -3,7 +3,7 @@
 import importlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,7 +17,7 @@ from model.video.errors import VideoError
 from model.video.gate import OpenVideo, open_gate
 from model.video.limits import DecodeLimits
 from model.video.messages import Kind, pack_clip, pack_json
-from model.video.packet_index import list_packets
+from model.video.packet_index import PacketIndex, list_packets
 from model.video.plan import SpanPlan, plan_spans
 from model.video.pyav_reader import (
     DecodeTally,
@@ -27,23 +27,43 @@ from model.video.pyav_reader import (
 )
 from model.video.segments import Span
 
+ReadFrames = Callable[
+    [OpenVideo, PacketIndex, Sequence[SpanPlan], DecodeTally], Iterator[GoodFrame]
+]
 LAZY_MODULES = (
     "av.audio.stream",
     "av.subtitles.stream",
     "av.video.reformatter",
 )
 MAX_PACKETS_TO_FIRST_FRAME = 2000
-READERS = {"pyav": read_with_pyav}
 UNTRUSTED_DURATIONS = frozenset({"mpegts", "mpeg", "mpegvideo", "yuv4mpegpipe"})
 SMALL_BYTES = 512 * 1024 * 1024
 """Files up to this size are listed packet by packet instead of believing the header."""
 
 
-def load_lazy_code() -> None:
+def load_lazy_code(reader: str) -> None:
     """Import what libraries import on first use: soon no file can be opened any more."""
     for name in LAZY_MODULES:
         importlib.import_module(name)
     Image.preinit()
+    load_reader(reader)
+
+
+def load_reader(name: str) -> ReadFrames:
+    """Return the function that reads frames with a library.
+
+    Raises:
+        VideoError: the library is not installed.
+    """
+    if name == "pyav":
+        return read_with_pyav
+    try:
+        found = importlib.import_module("model.video.decord_reader")
+    except ImportError as error:
+        detail = "The reader decord is not installed: pip install reelseek[decord]."
+        raise VideoError("reader_missing", detail) from error
+    read: ReadFrames = found.read_with_decord
+    return read
 
 
 def probe(video_fd: int, limits: DecodeLimits) -> bytes:
@@ -132,7 +152,7 @@ def read_clips(video_fd: int, request: dict[str, Any], limits: DecodeLimits) -> 
     )
     tally = DecodeTally(problems=list(index.problems))
     with closing(open_gate(video_fd, limits)) as video:
-        frames = READERS[request["reader"]](video, index, plans, tally)
+        frames = load_reader(request["reader"])(video, index, plans, tally)
         for clip in build(builder, frames):
             yield pack_clip(clip.ordinal, clip.frames.tobytes(), clip.thumbnail)
         damage = video.damage

@@ -1,0 +1,77 @@
+"""Decode the wanted frames with decord (the package decord2): the second reader.
+
+decord returns wrong frames without an error where it seeks (MPEG-TS, old x264 4:4:4 streams)
+and where its own list of frames differs from the file's (edit lists). So it only ever reads
+in sequence, and only files whose frames it counts as we do; the rest falls to PyAV.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import decord
+import numpy as np
+
+from model.video.gate import OpenVideo
+from model.video.packet_index import PacketIndex
+from model.video.plan import SpanPlan
+from model.video.pyav_reader import DecodeTally, choose_threads, read_with_pyav
+from model.video.sandbox import VIDEO_FD
+from model.video.transforms import Frame
+
+SEEKS_WRONG = frozenset({"mpegts", "mpeg", "mpegvideo", "avi", "asf"})
+"""decord starts behind the first keyframe of these, or takes their timestamps wrong."""
+
+decord.logging.set_level(decord.logging.QUIET)
+
+
+@dataclass(frozen=True)
+class DecordFrame:
+    """A frame with its place in the video; decord turned it upright already."""
+
+    rank: int
+    aspect: float
+    frame: Any
+
+    def pixels(self) -> Frame:
+        """Return it in RGB, uint8 (H, W, 3)."""
+        return np.asarray(self.frame.asnumpy(), np.uint8)
+
+
+def read_with_decord(
+    video: OpenVideo, index: PacketIndex, plans: Sequence[SpanPlan], tally: DecodeTally
+) -> Iterator[Any]:
+    """Yield the wanted frames in display order; decord can't tell which are damaged."""
+    threads, aspect = choose_threads(video), video.aspect
+    reader = None
+    if video.damage is None and video.container_name not in SEEKS_WRONG:
+        reader = decord.VideoReader(f"/proc/self/fd/{VIDEO_FD}", num_threads=threads)
+    if reader is None or len(reader) != len(index.packets):
+        tally.problems.append("decord can't read this file exactly; it was read with PyAV")
+        yield from read_with_pyav(video, index, plans, tally)
+        return
+    at = 0
+    keys = [int(key) for key in reader.get_key_indices()]
+    for rank in sorted({rank for plan in plans for rank in plan.wanted}):
+        try:
+            advance(reader, keys, at, rank)
+            frame = reader.next()
+        except (decord.DECORDError, StopIteration) as error:
+            tally.note(error)
+            return
+        at = rank + 1
+        yield DecordFrame(rank, aspect, frame)
+
+
+def advance(reader: Any, keys: list[int], at: int, to: int) -> None:
+    """Leave out frames without a seek: `skip_frames` seeks where it passes a keyframe."""
+    while at < to:
+        following = bisect_right(keys, at)
+        key = keys[following] if following < len(keys) else to + 1
+        before_key = min(to, key - 1)
+        if before_key > at:
+            reader.skip_frames(before_key - at)
+        if key <= to:
+            reader.next()
+        at = min(to, key)
