@@ -17,6 +17,8 @@ SIMILARITY_TOLERANCE = 1e-5
 VOCABULARY_STRIDE = 1024
 CASES = "parity_case"
 
+pytestmark = pytest.mark.timeout(1200)  # the largest network, on a machine that is busy
+
 
 def pytest_generate_tests(metafunc):
     if CASES in metafunc.fixturenames:
@@ -122,15 +124,6 @@ def test_fused_pass(parity_case, order):
         fused = network.fused(ids, mask, parity_case.clips(), permutation)
     found = _fused_arrays(network, fused, record, parity_case.frames)
     assert_same(found, parity_case.under(f"fused_{order}"))
-
-
-@torch.inference_mode()
-def test_matching_alone_agrees_with_the_whole_fused_pass(parity_case):
-    network = parity_case.network()
-    ids, mask = parity_case.texts()
-    logits = network.match(ids, mask, network.visual_tokens(parity_case.clips()))
-    wanted = parity_case.under("fused_raster")["vtm_logits"]
-    assert np.abs(logits.numpy() - wanted).max() <= FORWARD_TOLERANCE
 
 
 def _fused_arrays(network, fused, record, frames):
