@@ -1,0 +1,188 @@
+"""Fills an installation with a synthetic gallery for bench/search.py, through the real tables."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+from sqlalchemy import insert, update
+from sqlalchemy.orm import Session
+
+from model.bundle import bundle_digest, load_bundle
+from service.catalog.change_queries import chain_after, read_counter
+from service.catalog.generation_queries import ActiveGeneration, ensure_active_generation
+from service.catalog.session import (
+    Sessions,
+    in_transaction,
+    make_engine,
+    make_sessions,
+    upgrade,
+)
+from service.catalog.tables import (
+    Blob,
+    BlobState,
+    Change,
+    ChangeCounter,
+    ChangeOp,
+    Embedding,
+    Segment,
+    Video,
+    VideoState,
+    utc_now,
+)
+from service.settings import Settings
+from service.storage import Storage
+
+SEGMENTS_PER_VIDEO = 20
+SEGMENT_S = 4.0
+CLIP_FOLDERS = 50  # real files, shared by all videos
+CLUSTERS = 500  # embeddings of real footage lie in clusters, too
+VIDEOS_AT_ONCE = 500
+
+
+def fill(settings: Settings, num_segments: int) -> None:
+    """Make an installation of so many segments: rows, change log, stored clips."""
+    upgrade(settings.sqlalchemy_url)
+    engine = make_engine(settings.sqlalchemy_url)
+    sessions = make_sessions(engine)
+    spec = load_bundle(settings.bundle_path).spec
+    digest = bundle_digest(settings.bundle_path)
+    generation = in_transaction(
+        sessions,
+        lambda session: ensure_active_generation(
+            session,
+            name="bench",
+            digest=digest,
+            path=str(settings.bundle_path.absolute()),
+            spec=asdict(spec),
+        ),
+    )
+    random = np.random.default_rng(0)
+    shape = (spec.frames_per_clip, spec.frame_size, spec.frame_size, 3)
+    folders = list(_write_clips(Storage(settings.data_dir, limit_bytes=1), shape, random))
+    next_embeddings = _embeddings(spec.embedding_dim, random)
+    num_videos = num_segments // SEGMENTS_PER_VIDEO
+    for first in range(0, num_videos, VIDEOS_AT_ONCE):
+        numbers = range(first, min(num_videos, first + VIDEOS_AT_ONCE))
+        chosen = [folders[number % CLIP_FOLDERS] for number in numbers]
+        _add_videos(sessions, generation, chosen, next_embeddings)
+    engine.dispose()
+
+
+def _write_clips(
+    storage: Storage, shape: tuple[int, ...], random: np.random.Generator
+) -> Iterator[str]:
+    for _ in range(CLIP_FOLDERS):
+        with storage.open_derived(uuid4(), uuid4(), 1) as draft:
+            for _ in range(SEGMENTS_PER_VIDEO):
+                draft.add(random.integers(0, 256, shape, np.uint8), b"jpeg")
+            yield draft.publish()
+
+
+def _embeddings(dim: int, random: np.random.Generator) -> Callable[[], np.ndarray]:
+    centres = random.normal(size=(CLUSTERS, dim))
+
+    def next_embeddings() -> np.ndarray:
+        near = centres[random.integers(CLUSTERS, size=SEGMENTS_PER_VIDEO)]
+        vectors = near + 0.5 * random.normal(size=near.shape)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors.astype("<f2")
+
+    return next_embeddings
+
+
+def _add_videos(
+    sessions: Sessions,
+    generation: ActiveGeneration,
+    folders: list[str],
+    next_embeddings: Callable[[], np.ndarray],
+) -> None:
+    """Insert videos in bulk, and a block of change-log lines as the last thing."""
+    videos = [_video(folder) for folder in folders]
+    blobs = [
+        {"sha256": video["sha256"], "size_bytes": 1, "state": BlobState.LIVE} for video in videos
+    ]
+    segments = [_segment(video["id"], n) for video in videos for n in range(SEGMENTS_PER_VIDEO)]
+    embeddings = [
+        row
+        for video in videos
+        for row in _embedding_rows(generation.generation_id, video["id"], next_embeddings())
+    ]
+    with sessions.begin() as session:
+        for table, rows in (
+            (Blob, blobs),
+            (Video, videos),
+            (Segment, segments),
+            (Embedding, embeddings),
+        ):
+            session.execute(insert(table), rows)
+        _append_changes(session, generation.generation_id, [video["id"] for video in videos])
+
+
+def _video(folder: str) -> dict[str, Any]:
+    video_id = uuid4()
+    return {
+        "id": video_id,
+        "sha256": video_id.hex * 2,
+        "file_name": "bench.mp4",
+        "title": f"video {video_id.hex[:6]}",
+        "fields": {},
+        "state": VideoState.READY,
+        "version": 1,
+        "duration_s": SEGMENT_S * SEGMENTS_PER_VIDEO,
+        "num_segments": SEGMENTS_PER_VIDEO,
+        "derived": folder,
+        "created_at": utc_now(),
+        "updated_at": utc_now(),
+    }
+
+
+def _segment(video_id: UUID, number: int) -> dict[str, Any]:
+    return {
+        "video_id": video_id,
+        "ordinal": number,
+        "position": number,
+        "start_s": SEGMENT_S * number,
+        "end_s": SEGMENT_S * (number + 1),
+        "thumbnail_offset": 0,
+        "thumbnail_bytes": 4,
+    }
+
+
+def _embedding_rows(
+    generation_id: UUID, video_id: UUID, vectors: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    for ordinal, vector in enumerate(vectors):
+        yield {
+            "generation_id": generation_id,
+            "video_id": video_id,
+            "ordinal": ordinal,
+            "video_version": 1,
+            "vector": vector.tobytes(),
+            "crc": zlib.crc32(vector.tobytes()),
+        }
+
+
+def _append_changes(session: Session, generation_id: UUID, video_ids: list[UUID]) -> None:
+    counter = read_counter(session)
+    seq, chain = counter.seq, counter.chain
+    for video_id in video_ids:
+        seq += 1
+        change = Change(
+            seq=seq,
+            generation_id=generation_id,
+            video_id=video_id,
+            video_version=1,
+            op=ChangeOp.UPSERT,
+        )
+        change.chain = chain = chain_after(chain, change)
+        session.add(change)
+    session.execute(update(ChangeCounter).values(seq=seq, chain=chain))
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
