@@ -10,7 +10,7 @@ from service.errors import RefusedMediaError, UnavailableError
 from service.settings import Settings
 
 PROBE_CPU_S = 15.0
-PROBE_WALL_S = 20.0
+PROBE_WALL_S = 30.0
 MAX_PROBES = 4
 PROBE_QUEUE_S = 30.0
 RETRY_AFTER_S = 5

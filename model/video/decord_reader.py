@@ -23,6 +23,9 @@ from model.video.transforms import Frame
 SEEKS_WRONG = frozenset({"mpegts", "mpeg", "mpegvideo", "avi", "asf"})
 """decord starts behind the first keyframe of these, or takes their timestamps wrong."""
 
+NARROWEST = 64
+"""decord returns frames of fewer pixels a row with a wrong shape."""
+
 decord.logging.set_level(decord.logging.QUIET)
 
 
@@ -43,11 +46,9 @@ def read_with_decord(
     video: OpenVideo, index: PacketIndex, plans: Sequence[SpanPlan], tally: DecodeTally
 ) -> Iterator[Any]:
     """Yield the wanted frames in display order; decord can't tell which are damaged."""
-    threads, aspect = choose_threads(video), video.aspect
-    reader = None
-    if video.damage is None and video.container_name not in SEEKS_WRONG:
-        reader = decord.VideoReader(f"/proc/self/fd/{VIDEO_FD}", num_threads=threads)
-    if reader is None or len(reader) != len(index.packets):
+    aspect = video.aspect
+    reader = open_reader(video, len(index.packets))
+    if reader is None:
         tally.problems.append("decord can't read this file exactly; it was read with PyAV")
         yield from read_with_pyav(video, index, plans, tally)
         return
@@ -59,9 +60,22 @@ def read_with_decord(
             frame = reader.next()
         except (decord.DECORDError, StopIteration) as error:
             tally.note(error)
+            yield from read_with_pyav(video, index, plans, tally)  # gets past the damage
             return
         at = rank + 1
         yield DecordFrame(rank, aspect, frame)
+
+
+def open_reader(video: OpenVideo, num_frames: int) -> Any | None:
+    """Open the video with decord, or return None where its answers could not be trusted."""
+    is_safe = video.damage is None and video.container_name not in SEEKS_WRONG
+    if not is_safe or video.stream.width < NARROWEST:
+        return None
+    try:
+        reader = decord.VideoReader(f"/proc/self/fd/{VIDEO_FD}", num_threads=choose_threads(video))
+    except (decord.DECORDError, RuntimeError):
+        return None
+    return reader if len(reader) == num_frames else None
 
 
 def advance(reader: Any, keys: list[int], at: int, to: int) -> None:
