@@ -30,7 +30,7 @@ async function ask(request, { isMore }) {
   const mine = running;
   $("search-error").textContent = "";
   $("search-status").textContent = "Searching …";
-  $("search-button").disabled = true;
+  $("moments").setAttribute("aria-busy", "true"); // the button stays usable: a new search replaces this one
   try {
     const answer = await call("POST", "/v1/search", request, { signal: mine.signal });
     if (mine !== running) return;
@@ -44,7 +44,7 @@ async function ask(request, { isMore }) {
     $("search-status").textContent = "";
     $("search-error").textContent = error.message;
   } finally {
-    if (mine === running) $("search-button").disabled = false;
+    if (mine === running) $("moments").removeAttribute("aria-busy");
   }
 }
 
