@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from celery import Celery
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from service.broker import folder_broker
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_S = 2.0
 QUEUE = "ingest"
+MAINTENANCE_QUEUE = "maintenance"
+"""Of its own: sweeps that nobody had time for must not stand before an upload."""
 
 
 class Task(StrEnum):
@@ -38,6 +41,12 @@ def make_celery(settings: Settings) -> Celery:
         task_store_errors_even_if_ignored=False,
         result_backend=None,
         task_default_queue=QUEUE,
+        task_queues=[
+            Queue(name, Exchange(name), routing_key=name) for name in (QUEUE, MAINTENANCE_QUEUE)
+        ],
+        task_routes={
+            str(Task.SWEEP): {"queue": MAINTENANCE_QUEUE, "routing_key": MAINTENANCE_QUEUE}
+        },
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # the jobs table decides; on, a poison task goes round
         worker_prefetch_multiplier=1,
@@ -53,7 +62,7 @@ def make_celery(settings: Settings) -> Celery:
                 "options": {"expires": 2 * settings.sweep_every_s},  # one is as good as many
             }
         },
-        beat_schedule_filename=str(settings.data_dir / "broker" / "beat-schedule"),
+        beat_scheduler="celery.beat:Scheduler",  # in memory: a sweep too many does no harm
         **_broker(settings),
     )
     return app

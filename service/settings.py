@@ -43,6 +43,9 @@ class Settings(BaseSettings):
 
     # Uploads and ingest
     upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file accepted.")
+    upload_idle_s: float = Field(
+        60.0, gt=0, description="An upload that sends nothing for so long is ended."
+    )
     disk_reserve_bytes: int = Field(512 * MIB, ge=0, description="Free disk that is kept free.")
     segment_s: float = Field(4.0, gt=0, le=600, description="Length of a segment.")
     segment_every_s: float = Field(
@@ -69,7 +72,7 @@ class Settings(BaseSettings):
     embed_batch: int = Field(16, ge=1, le=1024, description="Clips in one forward pass at most.")
 
     # Jobs
-    job_lease_s: int = Field(60, gt=0, description="A silent worker loses its job after this.")
+    job_lease_s: int = Field(30, gt=0, description="A silent worker loses its job after this.")
     job_attempts: int = Field(3, gt=0, description="A job that failed so often is given up.")
     drain_s: float = Field(
         20.0, ge=0, description="A worker told to stop works so long on; then gives its jobs back."

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -112,6 +112,15 @@ class WorkerProcess:
     def family(self) -> list[psutil.Process]:
         """Return its child processes: the clock, and the decoders."""
         return self.process.children(recursive=True)
+
+    def decoders(self) -> list[psutil.Process]:
+        """Return the children that decode now."""
+        found = []
+        for child in self.family():
+            with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):  # it ended just now
+                if "model.video.child" in child.cmdline():
+                    found.append(child)
+        return found
 
     def kill(self) -> list[psutil.Process]:
         """Kill it as the kernel would, and return the children that it had."""

@@ -5,6 +5,7 @@ before the worker is ready; what the process holds is made after that.
 """
 
 import ctypes
+import logging
 import signal
 import threading
 from typing import Any
@@ -21,6 +22,13 @@ from workers.resources import Resources
 from workers.runner import run_job
 
 PR_SET_PDEATHSIG = 1
+CHATTY_LOGGERS = (
+    "celery.app.trace",
+    "celery.beat",
+    "celery.worker.request",
+    "celery.worker.strategy",
+)
+"""They tell of each message that comes and goes; we tell of each job."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +92,8 @@ def sweep() -> None:
 def configure_log(loglevel: int, **_: Any) -> None:
     """Write the log in our form."""
     logs.configure(as_json=process.settings.log_json, level=loglevel)
+    for name in CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(max(loglevel, logging.WARNING))
 
 
 @signals.beat_embedded_init.connect
