@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from service.catalog.tables import Embedding, Segment, Snapshot, Video, VideoState, VideoTag
@@ -34,16 +34,15 @@ class SegmentKey(NamedTuple):
     ordinal: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class LiveSegment:
+class LiveSegment(NamedTuple):
     """A segment of a searchable video, with what is shown of both.
 
     `position` is its row in the clip file of the folder `derived`.
     """
 
     video_id: UUID
-    video_version: int
     ordinal: int
+    video_version: int
     position: int
     start_s: float
     end_s: float
@@ -114,36 +113,23 @@ def read_embeddings(
         yield from _stream(session, statement.where(Embedding.video_id.in_(some)))
 
 
-def count_embeddings(session: Session, generation_id: UUID) -> int:
-    """Return how many segments a generation holds."""
-    statement = select(func.count()).where(Embedding.generation_id == generation_id)
-    return session.scalar(statement) or 0
-
-
-def live_segments(
-    session: Session, keys: Collection[SegmentKey | tuple[UUID, int]]
-) -> dict[SegmentKey, LiveSegment]:
-    """Return those of the segments whose video is searchable at this moment.
-
-    The check that makes a delete hold at once: what is not in the answer must not be shown.
-    """
-    found: dict[SegmentKey, LiveSegment] = {}
-    for some in _in_parts([tuple(key) for key in keys]):
-        rows = session.execute(
-            _live_segments().where(tuple_(Segment.video_id, Segment.ordinal).in_(some))
-        )
-        for row in rows:
-            segment = LiveSegment(**row._mapping)  # noqa: SLF001 (its public name; see SQLAlchemy)
-            found[segment.key] = segment
-    return found
-
-
 def segments_of(session: Session, video_id: UUID) -> list[LiveSegment]:
     """Return the segments of a video by ordinal; none if it is not searchable."""
     rows = session.execute(
         _live_segments().where(Segment.video_id == video_id).order_by(Segment.ordinal)
     )
     return [LiveSegment(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def segment_from(session: Session, video_id: UUID, ordinal: int) -> LiveSegment | None:
+    """Return this segment, or the next that could be decoded; None if there is none."""
+    row = session.execute(
+        _live_segments()
+        .where(Segment.video_id == video_id, Segment.ordinal >= ordinal)
+        .order_by(Segment.ordinal)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else LiveSegment(**row._mapping)  # noqa: SLF001
 
 
 def filter_video_ids(session: Session, wanted: VideoFilter) -> set[UUID]:

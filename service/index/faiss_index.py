@@ -81,10 +81,6 @@ class Keys:
             ordinals=np.ascontiguousarray(places[:, 1]),
         )
 
-    def video_id(self, slot: int) -> UUID:
-        """Return the video of a slot."""
-        return UUID(bytes=self.video_ids[slot : slot + 1].tobytes())
-
     def slots_of(self, video_ids: Collection[UUID]) -> NDArray[np.intp]:
         """Return the slots of those videos that are here."""
         wanted = pack_ids(video_ids)
@@ -188,25 +184,22 @@ class FaissIndex:
         make_parameters: Any = faiss.SearchParameters
         parameters = make_parameters(sel=selector) if selector is not None else None
         similarities, positions = self.index.search(query[None], k, params=parameters)
-        return [
-            self._hit(position, similarity)
-            for position, similarity in zip(
-                positions[0].tolist(), similarities[0].tolist(), strict=True
-            )
-            if position >= 0  # FAISS fills up with -1
-        ]
+        is_found = positions[0] >= 0  # FAISS fills up with -1
+        return self._hits(positions[0][is_found], similarities[0][is_found])
 
     def selector(self, is_open: NDArray[np.bool_]) -> Any:
         """Return what makes FAISS skip the positions of closed slots."""
         make_selector: Any = faiss.IDSelectorBitmap
         return make_selector(np.packbits(is_open[self.keys.slots], bitorder="little"))
 
-    def _hit(self, position: int, similarity: float) -> Hit:
-        slot = int(self.keys.slots[position])
-        return Hit(
-            video_id=self.keys.video_id(slot),
-            version=int(self.keys.versions[slot]),
-            seq=int(self.keys.seqs[slot]),
-            ordinal=int(self.keys.ordinals[position]),
-            similarity=similarity,
+    def _hits(self, positions: NDArray[np.int64], similarities: NDArray[np.float32]) -> list[Hit]:
+        slots = self.keys.slots[positions]
+        ids = self.keys.video_ids[slots].tobytes()
+        columns = (
+            [UUID(bytes=ids[start : start + 16]) for start in range(0, len(ids), 16)],
+            self.keys.versions[slots].tolist(),
+            self.keys.seqs[slots].tolist(),
+            self.keys.ordinals[positions].tolist(),
+            similarities.tolist(),
         )
+        return [Hit(*row) for row in zip(*columns, strict=True)]

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import islice
 from uuid import UUID
 
-from service.catalog.index_queries import SegmentKey, filter_video_ids, live_segments
+from service.catalog.index_queries import SegmentKey, filter_video_ids
+from service.catalog.live_queries import live_segments
 from service.catalog.session import Sessions
 from service.encoder import Encoder
 from service.index.faiss_index import Hit
@@ -127,9 +128,10 @@ def _live(hits: Sequence[Hit], reads: Sessions) -> list[Candidate]:
         return []
     with reads() as session:
         segments = live_segments(session, [SegmentKey(hit.video_id, hit.ordinal) for hit in hits])
-    found = ((hit, segments.get(SegmentKey(hit.video_id, hit.ordinal))) for hit in hits)
     live = [
-        (hit, segment) for hit, segment in found if segment and segment.video_version == hit.version
+        (hit, segment)
+        for hit, segment in zip(hits, segments, strict=True)
+        if segment is not None and segment.video_version == hit.version
     ]
     return [
         Candidate(hit=hit, segment=segment, place=place)

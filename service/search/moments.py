@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from service.catalog.index_queries import LiveSegment, SegmentKey
+from service.catalog.index_queries import LiveSegment
 from service.index.faiss_index import Hit
 
 MAX_SEGMENTS = 5
@@ -89,23 +89,23 @@ def join_adjoining(ranked: Sequence[Candidate]) -> Iterator[list[Candidate]]:
     a candidate, is free, and is *close to the best segment* (not to the one beside it, so that
     a moment cannot creep through a whole video), up to MAX_SEGMENTS. See `is_close`.
     """
-    by_key = {candidate.segment.key: candidate for candidate in ranked}
+    free = {(one.hit.seq, one.hit.ordinal): one for one in ranked}  # one seq is one video
     for best in ranked:
-        if best.segment.key not in by_key:
+        if free.pop((best.hit.seq, best.hit.ordinal), None) is None:
             continue  # part of a better moment
-        moment = [by_key.pop(best.segment.key)]
+        moment = [best]
         while len(moment) < MAX_SEGMENTS:
             neighbours = [
                 other
                 for edge, step in ((moment[0], -1), (moment[-1], +1))
-                if (other := by_key.get(SegmentKey(best.hit.video_id, edge.hit.ordinal + step)))
+                if (other := free.get((best.hit.seq, edge.hit.ordinal + step)))
                 and _touch(edge, other)
                 and is_close(other, best)
             ]
             if not neighbours:
                 break
             better = min(neighbours, key=_standing)
-            del by_key[better.segment.key]
+            del free[better.hit.seq, better.hit.ordinal]
             moment.insert(0 if better.hit.ordinal < best.hit.ordinal else len(moment), better)
         yield moment
 

@@ -9,14 +9,15 @@ from sqlalchemy import func, select
 from service import videos
 from service.catalog.change_queries import read_changes, read_counter
 from service.catalog.index_queries import (
+    SegmentKey,
     VideoFilter,
     filter_video_ids,
-    live_segments,
     read_embeddings,
     segments_of,
 )
 from service.catalog.ingest_queries import commit_ingest
 from service.catalog.job_queries import LostLeaseError, claim_job, fail_job
+from service.catalog.live_queries import live_segments
 from service.catalog.session import in_transaction
 from service.catalog.tables import ChangeOp, Embedding, Job, JobState, Segment, VideoState
 from service.errors import NotFoundError
@@ -82,10 +83,9 @@ def test_segments_carry_what_is_shown_and_where_their_clip_lies(sessions, storag
     accepted = upload(title="Harbour")
     ingest(sessions, storage, accepted.job_id, count=3)
     with sessions() as session:
-        keys = [(accepted.video_id, 2), (accepted.video_id, 9)]
-        found = live_segments(session, keys)
-        assert list(found) == [keys[0]]
-        segment = found[keys[0]]
+        keys = [SegmentKey(accepted.video_id, ordinal) for ordinal in (9, 2)]
+        missing, segment = live_segments(session, keys)
+        assert missing is None
         assert segments_of(session, accepted.video_id)[2] == segment
 
     assert (segment.title, segment.start_s, segment.end_s) == ("Harbour", 8.0, 12.0)
@@ -137,7 +137,7 @@ def test_a_delete_takes_everything_away_at_once(sessions, storage, upload, gener
 
     assert (count(sessions, Embedding), count(sessions, Segment)) == (0, 0)
     with sessions() as session:
-        assert live_segments(session, [(accepted.video_id, 0)]) == {}
+        assert live_segments(session, [SegmentKey(accepted.video_id, 0)]) == [None]
         assert list(read_embeddings(session, generation.generation_id)) == []
         assert filter_video_ids(session, VideoFilter()) == set()
         assert read_changes(session, seq - 1)[0].op is ChangeOp.DELETE

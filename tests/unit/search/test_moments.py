@@ -43,7 +43,7 @@ def candidates(*rows, video=VIDEO, first_place=1, length_s=4.0, every_s=4.0):
             file_name="name.mp4",
             duration_s=400.0,
         )
-        hit = Hit(video, 1, 1, ordinal, similarity)
+        hit = Hit(video, 1, video.int, ordinal, similarity)
         odds = None if probability is None else log_odds(probability)
         made.append(Candidate(hit=hit, segment=segment, place=place, log_odds=odds))
     return made
