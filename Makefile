@@ -43,7 +43,7 @@ bench: $(DEV_INSTALLED) ## Print the figures of docs/performance.md
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 checkpoint: $(DEV_INSTALLED) ## Train the bundled checkpoint again (about two hours on two cores)
-	$(BIN)/python -m model.train $(ARGS)
+	$(BIN)/python -m model.world.checkpoint --out model/bundled $(ARGS)
 
 clean: ## Remove .venv and caches; data/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
