@@ -21,7 +21,7 @@ _bearer = HTTPBearer(auto_error=False, description="An API key.")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A browser's session.")
 
 
-def get_state(request: Request) -> State:
+async def get_state(request: Request) -> State:
     """Return what all requests share."""
     state: State = request.app.state.shared
     return state
@@ -78,7 +78,11 @@ class Require:
     def __init__(self, *scopes: Scope) -> None:
         self.scopes = scopes
 
-    def __call__(self, principal: PrincipalDep) -> Principal:
+    async def __call__(self, principal: PrincipalDep) -> Principal:
+        """Check the caller of a route."""
+        return self.check(principal)
+
+    def check(self, principal: Principal) -> Principal:
         """Return who is asking.
 
         Raises:

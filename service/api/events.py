@@ -150,7 +150,9 @@ def event_id(job: JobOut) -> str:
     return f"{job.attempts}-{job.state}-{job.stage or ''}-{job.percent:.1f}"
 
 
-async def stream(feed: JobFeed, job: JobOut, *, last_event_id: str | None) -> AsyncIterator[bytes]:
+async def stream(
+    feed: JobFeed, job: JobOut, *, last_event_id: str | None, heartbeat_s: float = HEARTBEAT_S
+) -> AsyncIterator[bytes]:
     """Yield `progress` events until the job ends, then `end`; comments keep the line alive."""
     with feed.watch(job) as subscription:
         told = last_event_id
@@ -164,7 +166,7 @@ async def stream(feed: JobFeed, job: JobOut, *, last_event_id: str | None) -> As
             elif event_id(newest) != told:
                 told = event_id(newest)
                 yield _event("progress", newest)
-            newest = await subscription.next(HEARTBEAT_S)
+            newest = await subscription.next(heartbeat_s)
 
 
 def _event(name: str, job: JobOut) -> bytes:

@@ -15,7 +15,13 @@ from service.api.metrics import Metrics
 from service.api.state import Gate, SearchParts, State
 from service.api.system import read_figures
 from service.catalog.generation_queries import ActiveGeneration, ensure_active_generation
-from service.catalog.session import in_transaction, make_engine, make_read_sessions, make_sessions
+from service.catalog.session import (
+    in_transaction,
+    make_engine,
+    make_read_sessions,
+    make_sessions,
+    warn_of_forgetful_database,
+)
 from service.encoder import Encoder
 from service.errors import ServiceError
 from service.index.replica import IndexReplica
@@ -93,6 +99,7 @@ def start(settings: Settings, metrics: Metrics) -> Running:
     """Open everything; the schema must be there already (`reelseek migrate`)."""
     engine = make_engine(settings.sqlalchemy_url)
     try:
+        warn_of_forgetful_database(engine)
         sessions, reads = make_sessions(engine), make_read_sessions(engine)
         new_key = access.ensure_admin_key(sessions, settings)
         if new_key is not None:

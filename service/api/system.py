@@ -85,7 +85,8 @@ def read_readiness(state: StateDep, session: ReadSessionDep) -> HealthOut:
 def require_metrics_access(request: Request, state: StateDep) -> None:
     """Let Prometheus in without a key when only programs of this machine can ask."""
     if not is_loopback(state.settings.host):
-        Require(Scope.READ)(get_principal(request, state, None, request.cookies.get(COOKIE)))
+        principal = get_principal(request, state, None, request.cookies.get(COOKIE))
+        Require(Scope.READ).check(principal)
 
 
 @router.get(

@@ -33,7 +33,6 @@ from service.uploads import Accepted, IdempotencyToken
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 FLUSH_BYTES = 1024 * 1024
-IDLE_LIMIT_S = 60.0
 OVERHEAD_BYTES = METADATA_LIMIT_BYTES + 16 * 1024
 """What a multipart body may hold beside the file."""
 FORM_SCHEMA = {
@@ -129,7 +128,7 @@ class IncomingUpload:
         """Read the body to its end, holding about one MiB of it at a time."""
         reader = UploadReader(boundary, self._write)
         waiting = bytearray()
-        async for chunk in _chunks(request):
+        async for chunk in _chunks(request, self._state.settings.upload_idle_s):
             waiting += chunk
             if len(waiting) >= FLUSH_BYTES:
                 await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
@@ -181,19 +180,19 @@ class IncomingUpload:
         )
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body as it comes; a client that says nothing for a minute is let go."""
+async def _chunks(request: Request, idle_s: float) -> AsyncIterator[bytes]:
+    """Yield the body as it comes; a client that falls silent is let go."""
     stream = request.stream()
     while True:
         try:
-            async with asyncio.timeout(IDLE_LIMIT_S):
+            async with asyncio.timeout(idle_s):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError:
             raise problems.HttpProblemError(
                 HTTPStatus.REQUEST_TIMEOUT,
-                f"Nothing came for {IDLE_LIMIT_S:.0f} seconds, so the upload was ended.",
+                f"Nothing came for {idle_s:g} seconds, so the upload was ended.",
                 headers={"Connection": "close"},
             ) from None
         yield chunk

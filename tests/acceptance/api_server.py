@@ -62,9 +62,9 @@ class ApiServer:
         """What the routes share."""
         return self.app.state.shared
 
-    def client(self, key: str | None = ADMIN_KEY, **options) -> httpx.Client:
+    def client(self, key: str | None = ADMIN_KEY, headers=None, **options) -> httpx.Client:
         """Return a client that sends this key."""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {**(headers or {}), **({"Authorization": f"Bearer {key}"} if key else {})}
         return httpx.Client(
             base_url=self.url, headers=headers, timeout=60, trust_env=False, **options
         )

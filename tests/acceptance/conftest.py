@@ -15,16 +15,16 @@ _numbers = itertools.count()
 
 
 def _make_settings(folder, bundle_dir, database_url=None, **options) -> Settings:
-    return Settings(
-        data_dir=folder,
-        database_url=database_url,
-        bundle=bundle_dir,
-        admin_key=ADMIN_KEY,
-        disk_reserve_bytes=0,
-        torch_threads=1,
-        device="cpu",
+    given = {
+        "database_url": database_url,
+        "bundle": bundle_dir,
+        "admin_key": ADMIN_KEY,
+        "disk_reserve_bytes": 0,
+        "torch_threads": 1,
+        "device": "cpu",
         **options,
-    )
+    }
+    return Settings(data_dir=folder, **given)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
