@@ -60,7 +60,7 @@ def folder_broker(folder: Path) -> dict[str, Any]:
     _remove_left_behind(messages)
     TRANSPORT_ALIASES[SCHEME] = f"{__name__}:{Transport.__qualname__}"
     return {
-        "broker_url": f"{SCHEME}://",
+        "broker_url": f"{SCHEME}://localhost",
         "broker_transport_options": {
             "data_folder_in": str(messages),
             "data_folder_out": str(messages),

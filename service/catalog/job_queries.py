@@ -263,12 +263,6 @@ def running_work(session: Session) -> set[tuple[UUID, int]]:
     return {(job_id, fence) for job_id, fence in rows}
 
 
-def count_open_jobs(session: Session) -> dict[JobState, int]:
-    """Return how many jobs wait and how many run."""
-    states = session.scalars(select(Job.state).where(Job.state.in_(OPEN))).all()
-    return {state: states.count(state) for state in OPEN}
-
-
 def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
     job.state = JobState.FAILED
     job.reason, job.detail = reason, detail[:MAX_DETAIL]

@@ -121,9 +121,14 @@ def durability_problems(engine: Engine) -> list[str]:
             is_good = value == good if good else value != "off"
             if not is_good:
                 problems.append(f"{statement.split()[1]} is {value}")
-    if problems:
-        log.warning("database_may_lose_commits", problems=problems)
     return problems
+
+
+def warn_of_forgetful_database(engine: Engine) -> None:
+    """Log it if the server would forget commits in a power cut; called when a process starts."""
+    problems = durability_problems(engine)
+    if problems:
+        log.warning("database_may_forget_commits", problems=problems)
 
 
 def _with_driver(url: URL) -> URL:

@@ -1,9 +1,16 @@
 """The schema that migrations make is the one that the code expects."""
 
+import structlog
 from alembic import command
 from sqlalchemy import inspect
 
-from service.catalog.session import alembic_config, durability_problems, make_engine, upgrade
+from service.catalog.session import (
+    alembic_config,
+    durability_problems,
+    make_engine,
+    upgrade,
+    warn_of_forgetful_database,
+)
 
 
 def test_models_and_migrations_agree(engine):
@@ -33,6 +40,13 @@ def test_a_server_that_may_forget_commits_is_named(engine):
         assert problems == [f"{name} is off" for name in names]
     else:
         assert problems == []
+
+
+def test_a_server_that_may_forget_commits_is_logged_at_the_start(engine):
+    with structlog.testing.capture_logs() as logs:
+        warn_of_forgetful_database(engine)
+    is_forgetful = engine.dialect.name == "postgresql"
+    assert [entry["event"] for entry in logs] == ["database_may_forget_commits"] * is_forgetful
 
 
 def test_a_missing_data_folder_is_made(tmp_path):
