@@ -87,7 +87,8 @@ class PatchEmbedding(nn.Module):
 
 def empty_table(rows: int, width: int) -> nn.Embedding:
     """Return a table of vectors that are yet to be drawn or loaded."""
-    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+    table: nn.Embedding = nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+    return table
 
 
 def fit_temporal(table: Tensor, frames: int) -> Tensor:
