@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -52,16 +53,18 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
         JobStoppedError: the job was cancelled, or the worker shuts down.
         LostLeaseError: another worker has the job; nothing was committed.
     """
+    settings, storage = resources.settings, resources.storage
     lease.report("loading", 0.0)
     video, generation = _load(job, resources)
     with (
         _refusals_as_work_errors(),
         resources.embedder(generation) as embedder,
-        resources.storage.open_derived(video.id, job.id, job.fence) as draft,
+        storage.open_derived(video.id, job.id, job.fence) as draft,
     ):
-        spans = _cut(video, resources.settings)
-        collector = _Collector(video, embedder, draft, resources.settings)
-        reader = _open(video, spans, embedder.spec, resources)
+        spans = _cut(video, settings)
+        storage.check_space(_bytes_of(spans, embedder.spec))
+        collector = _Collector(video, embedder, draft, settings)
+        reader = open_reader(storage.blob_path(video.sha256), spans, embedder.spec, settings)
         with reader, lease.stopping(reader.kill), collector:
             for clip in reader:
                 collector.add(clip)
@@ -91,30 +94,34 @@ def _cut(video: Video, settings: Settings) -> list[Span]:
     return cut(video.duration_s, length_s=settings.segment_s, every_s=settings.segment_every_s)
 
 
-def _open(
-    video: Video, spans: Sequence[Span], spec: RetrievalSpec, resources: Resources
+def open_reader(
+    path: Path, spans: Sequence[Span], spec: RetrievalSpec, settings: Settings
 ) -> ClipReader:
-    """Start the child that decodes, if the disk has room for what it gives.
+    """Start the child that decodes the clips which a model wants.
 
     Raises:
-        StorageFullError: it has not.
+        VideoError: the file is empty.
     """
-    settings, storage = resources.settings, resources.storage
     shape = ClipShape(
         frames_per_clip=spec.frames_per_clip,
         frame_size=spec.frame_size,
         resize_short=spec.resize_short,
         thumbnail_px=settings.thumbnail_px,
     )
-    storage.check_space(len(spans) * (shape.clip_bytes + THUMBNAIL_BYTES))
     return ClipReader(
-        storage.blob_path(video.sha256),
+        path,
         spans,
         shape=shape,
         sampling=settings.sampling,
         reader=settings.reader,
         limits=decode_limits(settings),
     )
+
+
+def _bytes_of(spans: Sequence[Span], spec: RetrievalSpec) -> int:
+    """Return what the files of a video will take, roughly."""
+    clip_bytes = spec.frames_per_clip * spec.frame_size * spec.frame_size * 3
+    return len(spans) * (clip_bytes + THUMBNAIL_BYTES)
 
 
 @contextmanager
