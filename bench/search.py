@@ -110,6 +110,7 @@ def _server(settings: Settings, bundle: Path | None) -> Iterator[tuple[int, str]
         port = free.getsockname()[1]
     key = "bench-" + secrets.token_hex(16)
     environment = {
+        "OMP_WAIT_POLICY": "passive",  # as `reelseek serve` sets it
         **os.environ,
         "REELSEEK_DATA_DIR": str(settings.data_dir),
         "REELSEEK_ADMIN_KEY": key,
