@@ -52,7 +52,7 @@ def main() -> None:
         run(request, limits)
     except VideoError as refusal:
         write(pack_json(Kind.REFUSAL, {"reason": refusal.reason, "detail": refusal.detail}))
-    except MemoryError:
+    except (MemoryError, BlockingIOError):  # no memory, or none for another thread
         detail = "Reading the video took more memory than allowed; re-encode it smaller."
         write(pack_json(Kind.REFUSAL, {"reason": "decode_memory_limit", "detail": detail}))
     sys.stderr.flush()

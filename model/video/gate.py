@@ -37,6 +37,8 @@ CODECS = (
 )
 """Decoders that may run, as FFmpeg's `codec_whitelist` wants them; none is for pictures."""
 CODEC_NAMES = {"libdav1d": "av1", "msmpeg4": "msmpeg4v3", "flv": "flv1"}
+OUT_OF_MEMORY = (MemoryError, BlockingIOError)
+"""The second is how a thread that could not be started looks."""
 MAX_FRAME_RATE = 1000
 PIXEL_ASPECTS = (1 / 16, 16)
 TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) is invalid")
@@ -113,6 +115,8 @@ def open_container(video_fd: int, limits: DecodeLimits) -> tuple[InputContainer,
         with av.logging.Capture(local=False) as lines:
             try:
                 container = av.open("fd:", options=options)
+            except OUT_OF_MEMORY:
+                raise
             except (av.FFmpegError, ValueError, OSError) as error:
                 log = join_log(lines)
                 raise explain(video_fd, log, error) from error

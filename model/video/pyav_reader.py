@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from model.video.gate import OpenVideo
+from model.video.gate import OUT_OF_MEMORY, OpenVideo
 from model.video.packet_index import PacketIndex
 from model.video.plan import SpanPlan, packets_to_decode
 from model.video.transforms import Frame
@@ -129,6 +129,8 @@ def packets_of(video: OpenVideo, tally: DecodeTally) -> Iterator["Packet[VideoSt
         for packet in video.container.demux(video.stream):
             if packet.size:
                 yield packet
+    except OUT_OF_MEMORY:
+        raise
     except av.FFmpegError as error:
         tally.note(error)
 
@@ -160,7 +162,7 @@ class _Decoder:
         """Yield the good frames that a packet brings out."""
         try:
             frames = self._context.decode(packet)
-        except MemoryError:
+        except OUT_OF_MEMORY:
             raise
         except (av.FFmpegError, IndexError, TypeError) as error:  # all were met in the wild
             self._tally.note(error)

@@ -14,7 +14,7 @@ from PIL import Image
 from model.video import gate
 from model.video.clip_builder import BuiltClip, ClipBuilder, GoodFrame
 from model.video.errors import VideoError
-from model.video.gate import OpenVideo, open_gate
+from model.video.gate import OUT_OF_MEMORY, OpenVideo, open_gate
 from model.video.limits import DecodeLimits
 from model.video.messages import Kind, pack_clip, pack_json
 from model.video.packet_index import PacketIndex, list_packets
@@ -81,7 +81,8 @@ def probe(video_fd: int, limits: DecodeLimits) -> bytes:
         with closing(open_gate(video_fd, limits)) as again:
             index = list_packets(again, limits)
         num_frames = len(index.packets)
-        duration_s = max(index.end_s, duration_s or 0.0)
+        is_whole = not video.damage and not index.problems
+        duration_s = index.end_s if is_whole else max(index.end_s, duration_s or 0.0)
         gate.check_duration(duration_s, limits)
     turns = quarter_turns(frame.rotation)
     size = (max(1, round(frame.width * video.aspect)), frame.height)
@@ -111,7 +112,7 @@ def first_frame(video: OpenVideo) -> VideoFrame:
     for packet in itertools.chain(packets, [None]):
         try:
             frames = list(context.decode(packet))
-        except MemoryError:
+        except OUT_OF_MEMORY:
             raise
         except (av.FFmpegError, IndexError, TypeError) as error:
             tally.note(error)
