@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.batching import Batcher, BatcherClosedError, BatcherFullError
 from model.bundle import bundle_digest, load_bundle
+from model.device import choose_device
 from model.retrieval import RetrievalModel, clips_to_tensor
 from service.errors import UnavailableError
 from service.recent import Recent
@@ -64,7 +65,7 @@ class Encoder:
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)
         self.digest = bundle_digest(bundle_path)
-        self._model: RetrievalModel = load_bundle(bundle_path, device=_device(settings.device))
+        self._model: RetrievalModel = load_bundle(bundle_path, device=choose_device(settings.device))
         self.spec = self._model.spec
         self._embeddings: Recent[str, NDArray[np.float32]] = Recent(KEPT_EMBEDDINGS)
         self._matches: Recent[tuple[str, ClipKey], float] = Recent(KEPT_MATCHES)
@@ -166,12 +167,6 @@ def _result_now(future: Future[float | None]) -> float | None:
     if future.cancel() or not future.done() or future.cancelled():
         return None
     return future.result()
-
-
-def _device(wanted: str) -> str:
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
 
 
 def _too_busy() -> UnavailableError:
