@@ -1,0 +1,69 @@
+"""Training batches of the procedural world: families, richer as training goes on."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data import RawBatch
+from model.world.drawing import FULL, SIMPLE
+from model.world.families import FAMILY_SIZE, Member, family
+from model.world.labels import labels_of, labels_told
+from model.world.render import bin_centres, render
+from model.world.story import facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldBatches:
+    """Makes the batch of any step; equal numbers give equal batches.
+
+    Attributes:
+        seed: draws the stories.
+        frame_size: frame side S, pixels.
+        frames_per_clip: T.
+        families: per batch, of four videos each.
+        simple_until: before this step all stories are simple: motion is learned first.
+        full_from: from this step on all stories are full; in between both are mixed.
+    """
+
+    seed: int
+    frame_size: int
+    frames_per_clip: int
+    families: int = 16
+    simple_until: int = 400
+    full_from: int = 1200
+
+    def __call__(self, step: int) -> RawBatch:
+        """Return the batch of a step."""
+        times = bin_centres(self.frames_per_clip)
+        members = [
+            member for number in range(self.families) for member in self._family(step, number)
+        ]
+        labels = [labels_of(member.story) for member in members]
+        told = [labels_told(m.caption, label) for m, label in zip(members, labels, strict=True)]
+        return RawBatch(
+            clips=np.stack([render(m.story, times, self.frame_size) for m in members]),
+            texts=[member.caption.text for member in members],
+            groups=np.arange(len(members)) // FAMILY_SIZE,
+            is_true=truths(members),
+            clip_facts=np.stack(labels),
+            text_facts=np.stack(told),
+        )
+
+    def _family(self, step: int, number: int) -> list[Member]:
+        seed = f"{self.seed}/{step}/{number}"
+        richness = (step - self.simple_until) / max(1, self.full_from - self.simple_until)
+        is_full = random.Random(seed).random() < richness  # noqa: S311 - reproducible, no secrets
+        return family(seed, level=FULL if is_full else SIMPLE)
+
+
+def truths(members: list[Member]) -> NDArray[np.bool_]:
+    """Return whether text i is true of video j, bool (B, B)."""
+    known = [facts(member.story) for member in members]
+    return np.array(
+        [
+            [all(ours[facet] == theirs[facet] for facet in mentions) for theirs in known]
+            for ours, mentions in zip(known, (m.caption.mentions for m in members), strict=True)
+        ]
+    )
