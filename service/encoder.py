@@ -65,7 +65,9 @@ class Encoder:
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)
         self.digest = bundle_digest(bundle_path)
-        self._model: RetrievalModel = load_bundle(bundle_path, device=choose_device(settings.device))
+        self._model: RetrievalModel = load_bundle(
+            bundle_path, device=choose_device(settings.device)
+        )
         self.spec = self._model.spec
         self._embeddings: Recent[str, NDArray[np.float32]] = Recent(KEPT_EMBEDDINGS)
         self._matches: Recent[tuple[str, ClipKey], float] = Recent(KEPT_MATCHES)
