@@ -12,6 +12,8 @@ from typing import Any
 
 import decord
 import numpy as np
+from decord.base import DECORDError
+from decord.video_reader import VideoReader
 
 from model.video.gate import OpenVideo
 from model.video.packet_index import PacketIndex
@@ -58,7 +60,7 @@ def read_with_decord(
         try:
             advance(reader, keys, at, rank)
             frame = reader.next()
-        except (decord.DECORDError, StopIteration) as error:
+        except (DECORDError, StopIteration) as error:
             tally.note(error)
             yield from read_with_pyav(video, index, plans, tally)  # gets past the damage
             return
@@ -72,8 +74,8 @@ def open_reader(video: OpenVideo, num_frames: int) -> Any | None:
     if not is_safe or video.stream.width < NARROWEST:
         return None
     try:
-        reader = decord.VideoReader(f"/proc/self/fd/{VIDEO_FD}", num_threads=choose_threads(video))
-    except (decord.DECORDError, RuntimeError):
+        reader = VideoReader(f"/proc/self/fd/{VIDEO_FD}", num_threads=choose_threads(video))
+    except (DECORDError, RuntimeError):
         return None
     return reader if len(reader) == num_frames else None
 
