@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete, update
 from structlog.testing import capture_logs
 
+from model.bundle import bundle_digest
 from service.catalog.change_queries import append_change, begin_epoch, read_counter
 from service.catalog.replica_queries import read_chain
 from service.catalog.tables import Change, ChangeCounter, ChangeOp, Embedding
@@ -15,7 +16,8 @@ from service.errors import UnavailableError
 from service.index.builder import RebuildPolicy
 from service.index.replica import IndexReplica
 from tests.factories import unit_vectors
-from tests.factories_gallery import until
+from tests.factories_gallery import Gallery, until
+from tests.factories_model import make_tiny_bundle
 
 EAGER = RebuildPolicy(delta_share=0.0, delta_floor=8, snapshot_floor=10**9)
 
@@ -202,3 +204,29 @@ def test_an_embedding_that_was_altered_is_left_out(make_replica, gallery, vector
         )
     hits = contents(make_replica(), vectors(1)[0])
     assert sorted(hit.ordinal for hit in hits) == [0, 2]
+
+
+def test_a_promoted_generation_switches_index_and_encoder_together(
+    make_replica, gallery, sessions, tmp_path
+):
+    replica = make_replica()
+    before = replica.serving()
+    bundle = make_tiny_bundle(tmp_path / "other", seed=5)
+    other = Gallery(
+        sessions, gallery.storage, bundle, digest=bundle_digest(bundle), spec=gallery.spec
+    )
+    follow(replica, sessions)
+    after = replica.serving()
+    assert after.view.generation_id == other.generation.generation_id
+    assert after.encoder.digest == other.generation.bundle_digest != before.encoder.digest
+    assert before.view.generation_id == gallery.generation.generation_id
+
+
+def test_a_bundle_that_changed_on_disk_is_not_searched_with(
+    make_replica, gallery, sessions, bundle_dir
+):
+    Gallery(sessions, gallery.storage, bundle_dir, digest="ab" * 32, spec=gallery.spec)
+    replica = make_replica(is_awaited=False)
+    until(lambda: replica.failure is not None, what="the refusal")
+    assert "is not the one" in replica.failure
+    assert not replica.is_ready
