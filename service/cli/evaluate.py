@@ -46,4 +46,9 @@ def _print(figures: Any) -> None:
             values = (f"{row[key]:g}" for key in ("R@1", "R@5", "R@10", "MdR"))
             table.add_row(from_to, name, *values)
     out.print(table)
-    out.print(f"Temporal order told apart: {figures['temporal_order']}", soft_wrap=True)
+    order = figures["temporal_order"]
+    out.print(
+        f"The right one of a video and its reversal: fused pass {order['fused']:g} %, "
+        f"dual stream {order['dual_stream']:g} % of {order['num_texts']} texts.",
+        soft_wrap=True,
+    )

@@ -103,7 +103,7 @@ class Bars:
             bar = self._bars[upload.path] = self._progress.add_task("", total=100.0)
         self._progress.update(
             bar,
-            description=f"  {escape(upload.path.name[:40])} {upload.state}",
+            description=f"  {escape(upload.label[-40:])} {upload.state}",
             completed=upload.percent,
             visible=upload.state != "queued",
         )
@@ -119,7 +119,7 @@ class Bars:
         words = "was already here, " if upload.is_duplicate else ""
         why = f": {upload.detail}" if upload.detail else ""
         self._progress.console.print(
-            f"[{colour}]{words}{upload.state:8}[/] {escape(str(upload.path))}{escape(why)}",
+            f"[{colour}]{words}{upload.state:8}[/] {escape(upload.label)}{escape(why)}",
             soft_wrap=True,
         )
 

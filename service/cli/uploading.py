@@ -51,6 +51,11 @@ class Upload:
             raise CliError(f"{self.path} cannot be read ({error.strerror}).") from None
 
     @property
+    def label(self) -> str:
+        """What a person knows it by."""
+        return self.title or str(self.path)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in GOOD_STATES | {"failed", "refused"}
