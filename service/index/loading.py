@@ -1,7 +1,7 @@
 """Embeddings from SQL into an index: all of a generation, or those of some videos."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from service.catalog.change_queries import read_counter
 from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.index_queries import EmbeddingRow, read_embeddings
 from service.catalog.replica_queries import Upsert, read_upserts
+from service.catalog.tables import Change, ChangeOp
 from service.index.faiss_index import FaissIndex, IndexKind, Slot
 from service.index.view import IndexView, Upserted, keys_of
 
@@ -45,7 +46,25 @@ def load_view(session: Session, generation: ActiveGeneration, *, kind: IndexKind
     )
 
 
-def load_upserts(
+def apply_changes(
+    session: Session, view: IndexView, changes: Sequence[Change], *, seq: int, chain: str
+) -> IndexView:
+    """Return the view after some changes; of each video the last one counts."""
+    gone: set[UUID] = set()
+    announced: dict[UUID, Upsert] = {}
+    for change in changes:
+        concerns_us = change.generation_id in (None, view.generation_id)
+        if change.video_id is None or not concerns_us:
+            continue
+        gone.add(change.video_id)
+        announced.pop(change.video_id, None)
+        if change.op == ChangeOp.UPSERT:
+            announced[change.video_id] = Upsert(change.seq, change.video_version or 0)
+    upserts = _load_upserts(session, view.generation_id, announced)
+    return view.apply(seq=seq, chain=chain, gone=gone, upserts=upserts)
+
+
+def _load_upserts(
     session: Session, generation_id: UUID, announced: Mapping[UUID, Upsert]
 ) -> list[Upserted]:
     """Read the embeddings that changes announced; what was deleted since is not there."""

@@ -19,13 +19,12 @@ from service.catalog.change_queries import (
     verify_chain,
 )
 from service.catalog.generation_queries import ActiveGeneration, active_generation
-from service.catalog.replica_queries import Upsert
 from service.catalog.session import Sessions
 from service.catalog.tables import Change, ChangeOp
 from service.encoder import Encoder
 from service.errors import ServiceError, UnavailableError
 from service.index.builder import BaseBuilder, RebuildPolicy
-from service.index.loading import load_upserts, load_view
+from service.index.loading import apply_changes, load_view
 from service.index.snapshots import SnapshotStore
 from service.index.view import IndexView
 from service.settings import Settings
@@ -257,7 +256,7 @@ class IndexReplica:
                 self._trusts_snapshots = False  # they may end before the same switch
                 serving = self._load(session, counter)
                 continue
-            view = _applied(session, view, changes, seq=seq, chain=chain)
+            view = apply_changes(session, view, changes, seq=seq, chain=chain)
             serving = replace(serving, view=view)
             self._publish(serving)
         view = serving.view
@@ -288,21 +287,3 @@ def _promotes_another(changes: Sequence[Change], generation_id: UUID) -> bool:
         change.op == ChangeOp.PROMOTE and change.generation_id != generation_id
         for change in changes
     )
-
-
-def _applied(
-    session: Session, view: IndexView, changes: Sequence[Change], *, seq: int, chain: str
-) -> IndexView:
-    """Return the view after some changes; of each video the last one counts."""
-    gone: set[UUID] = set()
-    announced: dict[UUID, Upsert] = {}
-    for change in changes:
-        concerns_us = change.generation_id in (None, view.generation_id)
-        if change.video_id is None or not concerns_us:
-            continue
-        gone.add(change.video_id)
-        announced.pop(change.video_id, None)
-        if change.op == ChangeOp.UPSERT:
-            announced[change.video_id] = Upsert(change.seq, change.video_version or 0)
-    upserts = load_upserts(session, view.generation_id, announced)
-    return view.apply(seq=seq, chain=chain, gone=gone, upserts=upserts)
