@@ -12,7 +12,7 @@ from typing import Any
 
 import decord
 import numpy as np
-from decord.base import DECORDError
+from decord._ffi.base import DECORDError
 from decord.video_reader import VideoReader
 
 from model.video.gate import OpenVideo
