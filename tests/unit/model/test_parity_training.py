@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(CASES, [case for case in cases if case.under("loss")], ids=str)
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_losses_and_gradients(parity_case):
     network = parity_case.network().requires_grad_()
     network.zero_grad()
