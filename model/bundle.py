@@ -67,6 +67,7 @@ def save_bundle(
     preprocessing: Preprocessing,
     tokenizer_json: str,
     card: dict[str, Any],
+    similarity_weight: float = 0.0,
     stored_as: torch.dtype = torch.float32,
 ) -> str:
     """Write a bundle and return its digest.
@@ -79,6 +80,7 @@ def save_bundle(
         dims: its sizes.
         preprocessing: how clips were cut and scaled in training.
         tokenizer_json: the tokenizer, as `tokenizers` serialises it.
+        similarity_weight: see `RetrievalSpec`.
         card: where the weights came from and what they can do; anything JSON can hold.
         stored_as: type of the stored weights; half the bytes as bfloat16 or float16.
     """
@@ -94,6 +96,7 @@ def save_bundle(
         "family": FAMILY,
         "dims": asdict(dims),
         "preprocessing": asdict(preprocessing),
+        "similarity_weight": similarity_weight,
     }
     write_json(folder / CONFIG, config)
     (folder / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
@@ -126,6 +129,7 @@ def load_bundle(
         dims=dims,
         preprocessing=preprocessing,
         tokenizer=tokenizer,
+        similarity_weight=_read_weight(config, folder / CONFIG),
         device=device,
         dtype=_choose_dtype(dims, device, precision),
     )
@@ -159,6 +163,13 @@ def _read_sizes(config: dict[str, Any], path: Path) -> tuple[Dims, Preprocessing
     if preprocessing.frames_per_clip > dims.frames:
         raise BundleError(f"{path}: clips are longer than the {dims.frames} frames of the network")
     return dims, preprocessing
+
+
+def _read_weight(config: dict[str, Any], path: Path) -> float:
+    weight = config.get("similarity_weight", 0.0)
+    if not _is_number(weight) or weight < 0:
+        raise BundleError(f"{path}: similarity_weight is {weight!r}, not a number of at least 0")
+    return float(weight)
 
 
 def _build_values(kind: type[Values], given: Any, where: str) -> Values:

@@ -11,13 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.retrieval import RetrievalModel, Tokens, clips_to_tensor
+from model.retrieval import RetrievalModel, RetrievalSpec, Tokens, clips_to_tensor
 from model.world.families import FAMILY_SIZE, Member, gallery
 from model.world.render import bin_centres, render
 
 RERANK_DEPTH = 16
-SIMILARITY_WEIGHT = 10.0
-"""How much a similarity counts beside the match log-odds when candidates are re-ranked."""
 EMBED_BATCH = 32
 MATCH_BATCH = 64
 
@@ -74,16 +72,6 @@ def video_to_text_ranks(similarity: NDArray[np.floating]) -> NDArray[np.float64]
     return best
 
 
-def rerank_scores(similarity: Tensor, log_odds: Tensor) -> Tensor:
-    """Return what the candidates of one query are re-ranked by: match log-odds plus similarity.
-
-    Args:
-        similarity: of the dual stream, (..., K).
-        log_odds: of the fused pass, (..., K).
-    """
-    return log_odds + SIMILARITY_WEIGHT * similarity
-
-
 @dataclass(frozen=True)
 class Gallery:
     """Held-out videos with one text each, embedded."""
@@ -124,7 +112,7 @@ def evaluate_world(
     order_pairs = _order_pairs(len(members))
     log_odds = match_pairs(model, embedded, candidates["t2v"] | candidates["v2t"] | order_pairs)
     for direction, pairs in candidates.items():
-        _lift(reranked[direction], pairs, log_odds)
+        _lift(reranked[direction], pairs, log_odds, model.spec)
     return {
         "t2v": {
             "dual_stream": Recall.of(text_to_video_ranks(similarity.numpy())).to_json(),
@@ -170,12 +158,15 @@ def _best_pairs(similarity: Tensor, *, by_row: bool) -> set[tuple[int, int]]:
 
 
 def _lift(
-    scores: Tensor, pairs: set[tuple[int, int]], log_odds: dict[tuple[int, int], float]
+    scores: Tensor,
+    pairs: set[tuple[int, int]],
+    log_odds: dict[tuple[int, int], float],
+    spec: RetrievalSpec,
 ) -> None:
     """Put re-ranked pairs before all others, in their new order, in place."""
     rows, columns = (torch.tensor(index) for index in zip(*sorted(pairs), strict=True))
     odds = torch.tensor([log_odds[pair] for pair in sorted(pairs)])
-    lifted = rerank_scores(scores[rows, columns], odds)
+    lifted = spec.rerank_score(similarity=scores[rows, columns], log_odds=odds)
     scores[rows, columns] = lifted - lifted.min() + scores.max() + 1
 
 

@@ -6,10 +6,13 @@ Shapes: B items, T frames per clip, S frame side, L text tokens, E embedding wid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Score = TypeVar("Score", float, Tensor)
 
 
 class MatcherMissingError(RuntimeError):
@@ -35,6 +38,7 @@ class RetrievalSpec:
         max_text_tokens: longest text L, special tokens included.
         has_retriever: text and video can be embedded.
         has_matcher: text and clip can be matched.
+        similarity_weight: what a similarity of 1 counts, in log-odds, when hits are re-ranked.
     """
 
     family: str
@@ -47,6 +51,20 @@ class RetrievalSpec:
     max_text_tokens: int
     has_retriever: bool
     has_matcher: bool
+    similarity_weight: float = 0.0
+
+    def rerank_score(self, *, similarity: Score, log_odds: Score) -> Score:
+        """Return what re-ranked hits are ordered by, best highest.
+
+        The fused pass sees more than the dual stream but saw fewer pairs in training; their
+        errors differ, so the sum of both orders better than either. The weight was chosen on
+        videos that neither training nor evaluation contains.
+
+        Args:
+            similarity: of the dual stream, any shape.
+            log_odds: of the fused pass, the same shape.
+        """
+        return log_odds + self.similarity_weight * similarity
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,10 @@ class Encoder:
         shape = (spec.frames_per_clip, spec.frame_size, spec.frame_size, 3)
         return clip is not None and clip.shape == shape
 
+    def rerank_score(self, *, similarity: float, log_odds: float) -> float:
+        """Return what a matched hit is ordered by, best highest; evaluation uses the same."""
+        return self.spec.rerank_score(similarity=similarity, log_odds=log_odds)
+
     def match(
         self, text: str, clips: Sequence[tuple[ClipKey, NDArray[np.uint8]]], deadline: float
     ) -> list[float | None]:

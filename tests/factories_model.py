@@ -59,7 +59,9 @@ def make_tiny_network(seed: int = 0, dims: Dims = TINY) -> AllInOne:
     return network.eval()
 
 
-def make_tiny_bundle(folder: Path, seed: int = 0, dims: Dims = TINY) -> Path:
+def make_tiny_bundle(
+    folder: Path, seed: int = 0, dims: Dims = TINY, similarity_weight: float = 0.0
+) -> Path:
     """Write a bundle of 3 frames of 32 px with random weights, and return its folder."""
     save_bundle(
         folder,
@@ -68,5 +70,6 @@ def make_tiny_bundle(folder: Path, seed: int = 0, dims: Dims = TINY) -> Path:
         preprocessing=TINY_PREPROCESSING,
         tokenizer_json=make_tokenizer().to_str(),
         card={"name": "tiny random", "seed": seed},
+        similarity_weight=similarity_weight,
     )
     return folder

@@ -31,6 +31,7 @@ class AllInOneRetriever(RetrievalModel):
         dims: sizes of the network.
         preprocessing: how clips were cut and scaled in training.
         tokenizer: turns text into ids; needs the token `[PAD]`.
+        similarity_weight: see `RetrievalSpec`.
         device: where to run.
         dtype: type in which matrices are multiplied; the rest is float32.
     """
@@ -42,6 +43,7 @@ class AllInOneRetriever(RetrievalModel):
         dims: Dims,
         preprocessing: Preprocessing,
         tokenizer: Tokenizer,
+        similarity_weight: float = 0.0,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -56,6 +58,7 @@ class AllInOneRetriever(RetrievalModel):
             max_text_tokens=dims.max_text_tokens,
             has_retriever=dims.has_projections,
             has_matcher=dims.has_matching_head,
+            similarity_weight=similarity_weight,
         )
         self.network = network.to(device).eval().requires_grad_(requires_grad=False)
         self.device = torch.device(device)

@@ -166,8 +166,15 @@ def _rerank(
     for (key, _clip), answer in zip(wanted, matched, strict=True):
         if answer is not None:
             log_odds[key] = answer
-    reranked = [replace(one, log_odds=log_odds.get(clip_key(one.segment))) for one in best]
+    reranked = [_matched(one, log_odds.get(clip_key(one.segment)), encoder) for one in best]
     return [*reranked, *candidates[len(best) :]], len(log_odds) < len(best)
+
+
+def _matched(candidate: Candidate, log_odds: float | None, encoder: Encoder) -> Candidate:
+    if log_odds is None:
+        return candidate
+    score = encoder.rerank_score(similarity=candidate.hit.similarity, log_odds=log_odds)
+    return replace(candidate, log_odds=log_odds, rerank_score=score)
 
 
 def _page_of(

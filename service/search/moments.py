@@ -27,12 +27,14 @@ class Candidate:
         segment: as SQL has it.
         place: among all candidates by similarity, 1 = best.
         log_odds: answer of the fused pass; None if it was not re-ranked.
+        rerank_score: what it is ordered by then (`RetrievalSpec.rerank_score`).
     """
 
     hit: Hit
     segment: LiveSegment
     place: int
     log_odds: float | None = None
+    rerank_score: float | None = None
 
     @property
     def probability(self) -> float | None:
@@ -77,7 +79,7 @@ def sigmoid(log_odds: float) -> float:
 
 
 def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Sort: first what was re-ranked, by match; then the rest, by similarity."""
+    """Sort: first what was re-ranked, by `rerank_score`; then the rest, by similarity."""
     return sorted(candidates, key=_standing)
 
 
@@ -154,9 +156,9 @@ def best_of_each_video(moments: Iterator[list[Candidate]]) -> Iterator[list[Cand
 
 def _standing(candidate: Candidate) -> tuple[float, int]:
     """Return what candidates are sorted by, best first."""
-    if candidate.log_odds is None:
+    if candidate.rerank_score is None:
         return math.inf, candidate.place
-    return -candidate.log_odds, candidate.place
+    return -candidate.rerank_score, candidate.place
 
 
 def _touch(one: Candidate, other: Candidate) -> bool:

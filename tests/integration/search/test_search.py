@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -88,6 +89,17 @@ def test_the_best_candidates_are_ranked_by_the_fused_pass(make_replica, add, ask
     assert {moment.retrieval_rank for moment in answer.moments[:4]} == {1, 2, 3, 4}
     assert [moment.retrieval_rank for moment in answer.moments[4:]] == [5, 6]
     assert (answer.receipt.reranked, answer.degraded) == (4, False)
+
+
+def test_a_model_may_count_the_similarity_beside_the_match(make_replica, add, ask, monkeypatch):
+    for place in range(4):
+        add(0.9 - 0.2 * place, has_clips=True)
+    replica = make_replica()
+    spec = replace(replica.serving().encoder.spec, similarity_weight=1000.0)
+    monkeypatch.setattr(replica.serving().encoder, "spec", spec)
+    answer = ask(replica, rerank_depth=4)
+    assert [moment.retrieval_rank for moment in answer.moments] == [1, 2, 3, 4]
+    assert None not in [moment.match_probability for moment in answer.moments]
 
 
 def test_match_probabilities_are_those_of_the_stored_clips(

@@ -232,3 +232,17 @@ def test_half_precision_is_chosen_by_measurement():
     assert first in (torch.float32, torch.bfloat16)
     assert choose_dtype(**sizes, device="cpu") is first  # once a process
     assert choose_dtype(**sizes, device="cuda:0") is torch.bfloat16
+
+
+def test_the_weight_of_the_similarity_is_kept(tmp_path):
+    spec = load_bundle(make_tiny_bundle(tmp_path / "weighted", similarity_weight=7.5)).spec
+    assert spec.rerank_score(similarity=0.2, log_odds=1.0) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("weight", [-1.0, "many", None, float("nan")])
+def test_a_weight_that_is_none_is_refused(folder, weight):
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {"similarity_weight": weight}))
+    _seal(folder)
+    with pytest.raises(BundleError, match="similarity_weight"):
+        load_bundle(folder)

@@ -1,6 +1,7 @@
 """Which segments become one moment, and in which order moments are shown."""
 
 import math
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -45,13 +46,21 @@ def candidates(*rows, video=VIDEO, first_place=1, length_s=4.0, every_s=4.0):
         )
         hit = Hit(video, 1, video.int, ordinal, similarity)
         odds = None if probability is None else log_odds(probability)
-        made.append(Candidate(hit=hit, segment=segment, place=place, log_odds=odds))
+        made.append(
+            Candidate(hit=hit, segment=segment, place=place, log_odds=odds, rerank_score=odds)
+        )
     return made
 
 
 def ordinals(made):
     """Return the ordinals of each moment, in the order shown."""
     return [[one.hit.ordinal for one in moment] for moment in join_adjoining(in_order(made))]
+
+
+def test_matched_segments_are_ordered_by_the_score_that_the_model_gives_them():
+    worse, better = candidates((0, 0.9, 0.6), (10, 0.5, 0.7))
+    worse = replace(worse, rerank_score=better.rerank_score + 1)
+    assert [one.hit.ordinal for one in in_order([better, worse])] == [0, 10]
 
 
 def test_matched_segments_come_first_whatever_the_similarity_of_the_rest():
