@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     )
 
     # Search
-    search_candidates: int = Field(200, ge=1, le=10_000, description="Segments FAISS returns.")
+    search_candidates: int = Field(100, ge=1, le=10_000, description="Segments FAISS returns.")
     rerank_depth: int = Field(16, ge=0, le=1000, description="Moments the fused pass re-ranks.")
     search_deadline_ms: int = Field(
         2000,
