@@ -16,6 +16,7 @@ import torch
 
 from model.all_in_one.network import AllInOne, build
 from model.data import Batch, collate
+from model.objectives.checking import Checker
 from model.objectives.naming import Namer
 from model.plan import Plan
 from model.train import Training
@@ -62,7 +63,9 @@ def main() -> None:
         seed=arguments.seed,
     )
     namer = Namer(width=dims.projection, num_classes=NUM_CLASSES, weights=WEIGHTS)
-    training = Training(network=network, namer=namer, masker=make_masker(TOKENIZER), plan=plan)
+    checker = Checker(width=dims.width, num_facts=len(NUM_CLASSES))
+    masker = make_masker(TOKENIZER)
+    training = Training(network=network, namer=namer, checker=checker, masker=masker, plan=plan)
     make = partial(batch_of, world)
     started_s = time.monotonic()
     for step in training.run(map(make, range(plan.steps))):

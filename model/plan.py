@@ -28,6 +28,7 @@ class Plan:
         contrast_weight: weight of the contrastive loss over the batch.
         group_weight: weight of the contrastive loss inside each group.
         naming_weight: weight of naming what is in a clip, and what a text tells.
+        checking_weight: weight of saying which facts of a pair are told rightly.
         largest_gradient: gradients are scaled down to this norm.
         average: weight of the past in the running average of the weights, which is what is kept.
         seed: draws rivals and hidden words.
@@ -50,6 +51,7 @@ class Plan:
     contrast_weight: float = 0.5
     group_weight: float = 0.5
     naming_weight: float = 1.0
+    checking_weight: float = 0.0
     largest_gradient: float = 1.0
     average: float = 0.995
     seed: int = 0

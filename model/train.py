@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from model.all_in_one.network import AllInOne
 from model.data import Batch
 from model.masking import WordMasker
+from model.objectives.checking import Checker
 from model.objectives.contrastive import contrastive_loss, group_contrastive_loss
 from model.objectives.masked_language import IGNORED, masked_language_loss
 from model.objectives.matching import matching_loss
@@ -50,19 +51,23 @@ class Training:
     Args:
         network: trained in place.
         namer: names the facts of clips and texts; trained beside the network.
+        checker: says which facts of a pair are told rightly; trained beside the network.
         masker: hides words for the masked-language objective.
         plan: how to train.
     """
 
-    def __init__(self, *, network: AllInOne, namer: Namer, masker: WordMasker, plan: Plan) -> None:
+    def __init__(
+        self, *, network: AllInOne, namer: Namer, checker: Checker, masker: WordMasker, plan: Plan
+    ) -> None:
         self.network = network
         self.namer = namer
+        self.checker = checker
         self.masker = masker
         self.plan = plan
         self.step = 0
         self.average = {name: value.clone() for name, value in network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(nn.ModuleList((network, namer)), plan.weight_decay),
+            _parameter_groups(nn.ModuleList((network, namer, checker)), plan.weight_decay),
             lr=plan.learning_rate,
             betas=(0.9, 0.98),
             fused=True,
@@ -135,9 +140,10 @@ class Training:
         tokens = trim(batch.tokens[rows])
         swapped = torch.arange(len(rows)).roll(len(ours))  # each row's rival
         columns = torch.cat((torch.arange(len(rows)), swapped))  # clips of the true, then the false
-        logits = network.match(
+        pooled = network.pool(
             tokens.ids.repeat(2, 1), tokens.mask.repeat(2, 1), visual[columns]
-        ).float()  # (4 R, 2)
+        )  # (4 R, C)
+        logits = network.itm_score(pooled).float()  # (4 R, 2)
         labels = torch.arange(len(columns)) < len(rows)
         true, false = (logits[:, 1] - logits[:, 0]).chunk(2)  # 2 x (2 R,), by text
         losses = {
@@ -149,6 +155,9 @@ class Training:
             / 2,
             "right": (true > false).float().mean(),
         }
+        if plan.checking_weight:
+            told, shown = batch.text_facts[rows].repeat(2, 1), batch.clip_facts[rows][columns]
+            losses["checked"] = plan.checking_weight * self.checker(pooled, told, shown)
         if plan.masked_texts:
             share = slice(0, plan.masked_texts)
             masked = self.masker(trim(batch.tokens[rows[share]]))
@@ -171,6 +180,7 @@ class Training:
         """Write everything that continuing needs."""
         state = {f"network/{name}": value for name, value in self.network.state_dict().items()}
         state |= {f"namer/{name}": value for name, value in self.namer.state_dict().items()}
+        state |= {f"checker/{name}": value for name, value in self.checker.state_dict().items()}
         state |= {f"average/{name}": value for name, value in self.average.items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
@@ -185,6 +195,7 @@ class Training:
         self.step = int(state["step"])
         self.network.load_state_dict(_below(state, "network/"))
         self.namer.load_state_dict(_below(state, "namer/"))
+        self.checker.load_state_dict(_below(state, "checker/"))
         self.average = _below(state, "average/")
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _below(state, "optimizer/").items():

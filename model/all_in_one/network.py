@@ -187,9 +187,14 @@ class AllInOne(nn.Module):
 
         Arguments as in `fuse`, the result is that of `match_logits`.
         """
-        first = self._fuse(ids, mask, visual, num_queries=1)[:, 0]  # (B, C)
-        logits: Tensor = self.itm_score(self.pooler(first))
+        logits: Tensor = self.itm_score(self.pool(ids, mask, visual))
         return logits
+
+    def pool(self, ids: Tensor, mask: Tensor, visual: Tensor) -> Tensor:
+        """Return the pooled first token alone, (B, C). Arguments as in `fuse`."""
+        first = self._fuse(ids, mask, visual, num_queries=1)[:, 0]  # (B, C)
+        pooled: Tensor = self.pooler(first)
+        return pooled
 
     def rank_score(self, fused: Fused) -> Tensor:
         """Return the score that ranks texts for a clip, (B,): row 1 of the matching head."""

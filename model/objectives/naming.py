@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+UNKNOWN = -100
+"""Class of a fact that a clip has not, or a text does not tell."""
 SCALE = 10.0
 """Of embeddings, so that their unit norm does not hold the scores down."""
 
@@ -39,8 +41,8 @@ class Namer(nn.Module):
         parts = self.score(SCALE * embeddings).float().split(self.num_classes, dim=1)
         losses = [
             weight
-            * functional.cross_entropy(scores, label, ignore_index=-100, reduction="sum")
-            / (label != -100).sum().clamp(min=1)  # noqa: PLR2004 - torch's own value
+            * functional.cross_entropy(scores, label, ignore_index=UNKNOWN, reduction="sum")
+            / (label != UNKNOWN).sum().clamp(min=1)
             for weight, scores, label in zip(self.weights, parts, labels.unbind(dim=1), strict=True)
         ]
         return torch.stack(losses).sum()

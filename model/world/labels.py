@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from model.objectives.naming import UNKNOWN
 from model.world.captions import Caption
 from model.world.story import (
     MOST_THINGS,
@@ -24,9 +25,6 @@ from model.world.story import (
     Texture,
     facts,
 )
-
-UNSAID = -100
-"""Label of what a story has not, or a caption does not tell."""
 
 HAPPENINGS = (
     *((event, is_backward) for event in REVERSIBLE_EVENTS for is_backward in (False, True)),
@@ -61,14 +59,14 @@ def labels_of(story: Story) -> NDArray[np.int64]:
             HAPPENINGS.index(happening),
             _index(Colour, first.colour),
             _index(Kind, first.kind),
-            _index(Colour, last.colour) if story.event is Event.RECOLOUR else UNSAID,
-            _index(Kind, last.kind) if story.event is Event.MORPH else UNSAID,
+            _index(Colour, last.colour) if story.event is Event.RECOLOUR else UNKNOWN,
+            _index(Kind, last.kind) if story.event is Event.MORPH else UNKNOWN,
             story.count - 1,
-            UNSAID if facts(story)[Facet.SIZE] is None else _index(Size, story.thing.size),
+            UNKNOWN if facts(story)[Facet.SIZE] is None else _index(Size, story.thing.size),
             _index(Texture, story.thing.texture),
             _index(Background, story.background),
-            _index(Colour, story.second.colour) if story.second else UNSAID,
-            _index(Kind, story.second.kind) if story.second else UNSAID,
+            _index(Colour, story.second.colour) if story.second else UNKNOWN,
+            _index(Kind, story.second.kind) if story.second else UNKNOWN,
         ],
         np.int64,
     )
@@ -77,7 +75,7 @@ def labels_of(story: Story) -> NDArray[np.int64]:
 def labels_told(caption: Caption, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the labels that a caption tells, -100 for the others."""
     is_told = [facet in caption.mentions for facet, _ in COLUMNS]
-    return np.where(is_told, labels, UNSAID)
+    return np.where(is_told, labels, UNKNOWN)
 
 
 def _index(choices: type[StrEnum], value: StrEnum) -> int:

@@ -12,14 +12,15 @@ from model.all_in_one.dims import Dims
 from model.all_in_one.network import build
 from model.data import Batch, collate, pad, prefetch
 from model.masking import WordMasker
+from model.objectives.checking import Checker
 from model.objectives.contrastive import contrastive_loss, group_contrastive_loss
-from model.objectives.naming import Namer
+from model.objectives.naming import UNKNOWN, Namer
 from model.plan import Plan
 from model.preprocessing import Preprocessing
 from model.rivals import choose_rivals
 from model.train import Training, trim
 from model.world.batches import WorldBatches
-from model.world.labels import NUM_CLASSES, UNSAID, WEIGHTS
+from model.world.labels import NUM_CLASSES, WEIGHTS
 from model.world.preparation import prepare
 from model.world.vocabulary import MASK, SPECIAL, make_tokenizer
 
@@ -52,7 +53,8 @@ def start(plan: Plan = PLAN) -> Training:
         special_ids=list(range(len(SPECIAL))),
         is_continuation=torch.zeros(DIMS.vocabulary, dtype=torch.bool),
     )
-    return Training(network=network, namer=namer, masker=masker, plan=plan)
+    checker = Checker(width=DIMS.width, num_facts=len(NUM_CLASSES))
+    return Training(network=network, namer=namer, checker=checker, masker=masker, plan=plan)
 
 
 def batches(first: int = 0) -> list[Batch]:
@@ -88,10 +90,10 @@ def test_one_batch_can_be_learned_by_heart():
 
 
 def test_the_fused_pass_waits_for_its_turn():
-    plan = replace(PLAN, fused_from=1)
+    plan = replace(PLAN, fused_from=1, checking_weight=1.0)
     first, second = islice(start(plan).run(batches()), 2)
     assert "matching" not in first.losses
-    assert "matching" in second.losses
+    assert {"matching", "checked"} <= set(second.losses)
 
 
 def test_the_dual_stream_may_rest_while_the_fused_pass_learns():
@@ -153,7 +155,7 @@ def test_contrast_within_groups_ignores_the_other_groups():
 def test_facts_that_a_text_leaves_out_are_not_asked_of_it():
     namer = Namer(width=4, num_classes=(3, 2), weights=(1.0, 1.0))
     unit = torch.nn.functional.normalize(torch.randn(2, 4), dim=1)
-    assert namer(unit, torch.full((2, 2), UNSAID)) == 0
+    assert namer(unit, torch.full((2, 2), UNKNOWN)) == 0
 
 
 def test_batches_made_elsewhere_are_those_made_here():
@@ -169,3 +171,15 @@ def test_padding_is_cut_to_the_longest_text():
     tokens = pad([[2, 9, 3], [2, 3]])
     assert tokens.ids.tolist() == [[2, 9, 3], [2, 3, 0]]
     assert trim(tokens[1:]).ids.tolist() == [[2, 3]]
+
+
+def test_checking_asks_only_for_what_the_text_tells():
+    checker = Checker(width=4, num_facts=2)
+    torch.nn.init.zeros_(checker.score.weight)
+    with torch.no_grad():
+        checker.score.bias.copy_(torch.tensor([9.0, 0.0]))  # the first fact is told rightly
+    pooled, shown = torch.zeros(2, 4), torch.tensor([[1, 1], [2, 1]])
+    right = checker(pooled[:1], torch.tensor([[1, UNKNOWN]]), shown[:1])
+    wrong = checker(pooled[1:], torch.tensor([[1, UNKNOWN]]), shown[1:])
+    assert right < 0.01
+    assert wrong > 5
