@@ -1,19 +1,21 @@
 """Which patches should roll, and how many? Short runs that differ in nothing else.
 
-`python bench/rolling.py --arm spread/4`: one arm. A small network learns motions in simple videos,
+`python bench/rolling.py`: a small network learns motions in simple videos,
 first the dual stream, then the fused pass on a video and its reversal; printed is the share of held
 out texts that the fused pass gives to their video rather than to its reversal.
 """
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
+from model.all_in_one.dims import Dims
 from model.all_in_one.network import AllInOne, build
 from model.data import Batch, collate
 from model.objectives.checking import Checker
@@ -27,7 +29,7 @@ from model.world.preparation import prepare
 
 NEVER = 10**9
 HELD_OUT = 10**6  # number of the first step whose batch is for measuring
-DUAL_STEPS, FUSED_STEPS, MEASURED_BATCHES = 500, 300, 8
+DUAL_STEPS, FUSED_STEPS, MEASURED_BATCHES = 600, 250, 16
 ARMS = {
     "none": {"roll_share": 1000},
     "raster/8": {"roll_share": 8, "roll_order": "raster"},
@@ -38,19 +40,34 @@ ARMS = {
 
 
 def main() -> None:
-    """Train and measure one arm."""
+    """Train the dual stream once, which never rolls, then the fused pass of every arm."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arm", choices=list(ARMS), required=True)
+    parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(arguments.seed)
-    dims = replace(DIMS, **ARMS[arguments.arm])
-    network = build(dims)
-    prepare(network, seed=arguments.seed)
     world = WorldBatches(
         seed=arguments.seed, frame_size=64, frames_per_clip=4, families=8, simple_until=NEVER
     )
+    with TemporaryDirectory() as folder:
+        shared = Path(folder) / "shared.safetensors"
+        training = start(DIMS, arguments.seed)
+        learn(training, world, until=DUAL_STEPS)
+        training.save(shared)
+        for arm in arguments.arms:
+            training = start(replace(DIMS, **ARMS[arm]), arguments.seed)
+            training.load(shared)
+            learn(training, world, until=DUAL_STEPS + FUSED_STEPS)
+            training.network.load_state_dict(training.average)
+            figures = measure(training.network, partial(batch_of, world))
+            print(json.dumps({"arm": arm, "seed": arguments.seed, **figures}), flush=True)
+
+
+def start(dims: Dims, seed: int) -> Training:
+    """Return a fresh run."""
+    torch.manual_seed(seed)
+    network = build(dims)
+    prepare(network, seed=seed)
     plan = Plan(
         steps=DUAL_STEPS + FUSED_STEPS,
         cooldown_steps=100,
@@ -58,22 +75,23 @@ def main() -> None:
         twin_share=1.0,
         group_share=1.0,
         contrast_every=4,
+        checking_weight=1.0,
         masked_texts=0,
         average=0.98,
-        seed=arguments.seed,
+        seed=seed,
     )
     namer = Namer(width=dims.projection, num_classes=NUM_CLASSES, weights=WEIGHTS)
     checker = Checker(width=dims.width, num_facts=len(NUM_CLASSES))
     masker = make_masker(TOKENIZER)
-    training = Training(network=network, namer=namer, checker=checker, masker=masker, plan=plan)
-    make = partial(batch_of, world)
-    started_s = time.monotonic()
-    for step in training.run(map(make, range(plan.steps))):
+    return Training(network=network, namer=namer, checker=checker, masker=masker, plan=plan)
+
+
+def learn(training: Training, world: WorldBatches, *, until: int) -> None:
+    """Train up to a step."""
+    steps = map(partial(batch_of, world), range(training.step, until))
+    for step in training.run(steps):
         if step.number % 50 == 0:
-            print(arguments.arm, step.number, step.losses, flush=True)
-    network.load_state_dict(training.average)
-    result = {"arm": arguments.arm, "seed": arguments.seed, **measure(network, make)}
-    print(json.dumps({**result, "seconds": round(time.monotonic() - started_s)}))
+            print(step.number, {k: round(v, 3) for k, v in step.losses.items()}, flush=True)
 
 
 def batch_of(world: WorldBatches, step: int) -> Batch:

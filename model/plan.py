@@ -9,6 +9,7 @@ class Plan:
 
     Attributes:
         steps: after so many, training ends.
+        until: if another plan takes over before that: the number of steps after which.
         learning_rate: of AdamW, after warm-up.
         warmup_steps: the learning rate rises over these.
         cooldown_steps: it falls to zero over the last of these; in between it stays, so that
@@ -35,6 +36,7 @@ class Plan:
     """
 
     steps: int
+    until: int | None = None
     learning_rate: float = 1.5e-3
     warmup_steps: int = 100
     cooldown_steps: int = 0
@@ -55,6 +57,11 @@ class Plan:
     largest_gradient: float = 1.0
     average: float = 0.995
     seed: int = 0
+
+    @property
+    def end(self) -> int:
+        """Number of steps after which this plan is over."""
+        return self.steps if self.until is None else self.until
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""

@@ -81,7 +81,7 @@ class Training:
         """
         self.network.train()
         for batch in batches:
-            if self.step >= self.plan.steps:
+            if self.step >= self.plan.end:
                 return
             yield self._take(batch)
 

@@ -25,6 +25,7 @@ class WorldBatches:
         families: per batch, of four videos each.
         simple_until: before this step all stories are simple: motion is learned first.
         full_from: from this step on all stories are full; in between both are mixed.
+        terse_from: from this step on captions may leave out everything that is not needed.
     """
 
     seed: int
@@ -33,6 +34,7 @@ class WorldBatches:
     families: int = 16
     simple_until: int = 400
     full_from: int = 1200
+    terse_from: int = 0
 
     def __call__(self, step: int) -> RawBatch:
         """Return the batch of a step."""
@@ -55,7 +57,8 @@ class WorldBatches:
         seed = f"{self.seed}/{step}/{number}"
         richness = (step - self.simple_until) / max(1, self.full_from - self.simple_until)
         is_full = random.Random(seed).random() < richness  # noqa: S311 - reproducible, no secrets
-        return family(seed, level=FULL if is_full else SIMPLE)
+        level = FULL if is_full else SIMPLE
+        return family(seed, level=level, least_detail=0.0 if step >= self.terse_from else 0.3)
 
 
 def truths(members: list[Member]) -> NDArray[np.bool_]:

@@ -51,6 +51,7 @@ WORLD = WorldBatches(
     frames_per_clip=DIMS.frames,
     simple_until=500,
     full_from=1200,
+    terse_from=5250,
 )
 PLANS = (
     # Motion first, the dual stream alone; then everything, with a fused pass that is asked mostly
@@ -82,6 +83,7 @@ PLANS = (
     # That was slow: matching says that something is wrong, checking also says what.
     Plan(
         steps=6500,
+        until=5250,
         warmup_steps=0,
         cooldown_steps=1500,
         rivals=16,
@@ -90,7 +92,19 @@ PLANS = (
         contrast_every=8,
         checking_weight=2.0,
         masked_texts=4,
-        average=0.995,
+        seed=SEED,
+    ),
+    # The dual stream had lost some of what it knew of short texts; both learn to the end.
+    Plan(
+        steps=6500,
+        warmup_steps=0,
+        cooldown_steps=1000,
+        rivals=16,
+        twin_share=0.15,
+        group_share=0.5,
+        contrast_every=2,
+        checking_weight=2.0,
+        masked_texts=4,
         seed=SEED,
     ),
 )

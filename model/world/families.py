@@ -34,6 +34,7 @@ def family(
     split: Split = "train",
     level: Level = FULL,
     detail: float | None = None,
+    least_detail: float = 0.0,
     facets: tuple[Facet, ...] = tuple(Facet),
     events: tuple[Event, ...] = REVERSIBLE_EVENTS,
 ) -> list[Member]:
@@ -44,7 +45,8 @@ def family(
         size: how many members, at least 2.
         split: whose caption templates.
         level: how rich the stories are.
-        detail: share of the optional facets that captions tell; None draws it per family.
+        detail: share of the optional facets that captions tell; None draws it per family,
+        least_detail: from this share on.
         facets: what the members after the twin may differ in.
         events: what may happen.
 
@@ -58,7 +60,7 @@ def family(
     stories: list[tuple[Story, Facet | None]] = [(first, None), (reverse(first), Facet.TIME)]
     stories += _counterparts(first, rng, size - 2, facets)
     varied = {facet for _, facet in stories if facet} | {Facet.EVENT}
-    detail = rng.uniform(0.3, 1.0) if detail is None else detail
+    detail = rng.uniform(least_detail, 1.0) if detail is None else detail
     return [
         Member(story, caption(story, rng, split=split, required=varied, detail=detail), facet)
         for story, facet in stories

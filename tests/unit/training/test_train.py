@@ -183,3 +183,10 @@ def test_checking_asks_only_for_what_the_text_tells():
     wrong = checker(pooled[1:], torch.tensor([[1, UNKNOWN]]), shown[1:])
     assert right < 0.01
     assert wrong > 5
+
+
+def test_a_plan_may_hand_over_before_its_end():
+    training = start(replace(PLAN, until=2))
+    assert [step.number for step in training.run(batches())] == [1, 2]
+    training.plan = PLAN
+    assert [step.number for step in training.run(batches(2))] == [3, 4, 5, 6]
