@@ -8,6 +8,7 @@ opened, whatever a decoder is talked into.
 import ctypes
 import os
 import resource
+import signal
 import tempfile
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ SPARE_FDS = 1
 """FFmpeg duplicates the descriptor that it is given."""
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_NO_NEW_PRIVS = 38
 PARENT_GONE = 3
 
@@ -52,7 +54,12 @@ def forbid_opening(*, spare: int) -> None:
 
 
 def exit_with_parent() -> None:
-    """End this process as soon as nobody holds the other end of its standard input."""
+    """End this process as soon as nobody holds the other end of its standard input.
+
+    The kernel kills it as well when the thread that started it ends, which waits for it as long
+    as it lives: that also ends a decoder that is stopped or stuck.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
     def watch() -> None:
         while os.read(0, 4096):

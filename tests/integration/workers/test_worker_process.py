@@ -50,10 +50,19 @@ def assert_consistent(sessions, storage):
         assert audit.audit(session, storage, grace_s=3600) == []
 
 
-def wait_for_middle(sessions, job_id):
-    """Wait until a job is in the middle of its work."""
+def freeze_in_the_middle(worker, sessions, job_id):
+    """Wait until a job is in the middle of its work, and hold it there: its decoder sleeps.
+
+    Returns:
+        The decoders.
+    """
     wait_for(lambda: 0.02 < get_job(sessions, job_id).progress < 1)
+    decoders = worker.decoders()
+    for decoder in decoders:
+        decoder.suspend()
+    assert decoders
     assert get_job(sessions, job_id).state is JobState.RUNNING
+    return decoders
 
 
 def wait_for_end(processes):
@@ -83,8 +92,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
 ):
     accepted = upload_file(make_video(duration_s=SLOW_S))
     with running_worker(slow_settings, log) as worker:
-        wait_for_middle(sessions, accepted.job_id)
-        assert worker.decoders()
+        freeze_in_the_middle(worker, sessions, accepted.job_id)
         wait_for_end(worker.kill())
     assert get_video(sessions, accepted.video_id).state is VideoState.PROCESSING
     assert count_segments(sessions, accepted.video_id) == 0
@@ -103,9 +111,7 @@ def test_a_deleted_video_stops_its_ingest(
 ):
     accepted = upload_file(make_video(duration_s=SLOW_S))
     with running_worker(slow_settings, log) as worker:
-        wait_for_middle(sessions, accepted.job_id)
-        decoders = worker.decoders()
-        assert decoders
+        decoders = freeze_in_the_middle(worker, sessions, accepted.job_id)
         in_transaction(sessions, lambda session: delete_video(session, accepted.video_id))
         wait_for_end(decoders)
         wait_for(lambda: "job_lost" in worker.log)
@@ -122,7 +128,7 @@ def test_a_worker_told_to_stop_gives_back_what_it_cannot_finish(
 ):
     accepted = upload_file(make_video(duration_s=SLOW_S))
     with running_worker(slow_settings.model_copy(update={"drain_s": 0.0}), log) as worker:
-        wait_for_middle(sessions, accepted.job_id)
+        freeze_in_the_middle(worker, sessions, accepted.job_id)
         assert worker.stop() == 0
 
     job = get_job(sessions, accepted.job_id)
