@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.change_queries import append_change
-from service.catalog.tables import ChangeOp, Embedding, Generation, GenerationState, ModelVersion
+from service.catalog.tables import (
+    ChangeOp,
+    Embedding,
+    Generation,
+    GenerationState,
+    Job,
+    JobState,
+    ModelVersion,
+)
 from service.errors import ConflictError, UnavailableError
 
 
@@ -90,6 +98,8 @@ def ensure_active_generation(
     generation = Generation(model_version_id=version.id, state=GenerationState.ACTIVE)
     session.add(generation)
     session.flush()
+    if found is not None:
+        _hand_over_jobs(session, found.generation_id, generation.id)
     append_change(session, ChangeOp.PROMOTE, generation_id=generation.id)
     return _describe(generation, version)
 
@@ -104,6 +114,21 @@ def _retire_unused(session: Session, active: ActiveGeneration) -> None:
         )
     session.get_one(Generation, active.generation_id).state = GenerationState.RETIRED
     session.flush()
+
+
+def _hand_over_jobs(session: Session, old: UUID, new: UUID) -> None:
+    """Let open jobs work for the generation that is searched; who works on one loses it."""
+    session.execute(
+        update(Job)
+        .where(Job.generation_id == old, Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        .values(
+            generation_id=new,
+            state=JobState.QUEUED,
+            fence=Job.fence + 1,
+            lease_until=None,
+            sent_at=None,
+        )
+    )
 
 
 def _describe(generation: Generation, version: ModelVersion) -> ActiveGeneration:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from service import videos
 from service.catalog.job_queries import claim_job, fail_job
 from service.catalog.session import in_transaction
-from service.catalog.tables import Blob, BlobState, Job, JobState, Video, VideoState
+from service.catalog.tables import Blob, BlobState, Embedding, Job, JobState, Video, VideoState
 from service.errors import ConflictError, InvalidInputError, UnavailableError
 from service.jobs import JobSender
 from service.uploads import IdempotencyToken
@@ -201,6 +201,17 @@ def test_another_bundle_takes_over_while_nothing_is_embedded(sessions, storage, 
     with pytest.raises(ConflictError) as refused:
         register_bundle(sessions, digest="ef" * 32)
     assert refused.value.reason == "other_bundle"
+
+
+def test_what_waited_for_a_bundle_that_was_replaced_is_embedded_by_the_new_one(
+    sessions, storage, upload, generation
+):
+    waiting = upload()
+    other = register_bundle(sessions, digest="cd" * 32)
+    ingest(sessions, storage, waiting.job_id)
+    with sessions() as session:
+        embedded = session.scalars(select(Embedding.generation_id).distinct()).all()
+    assert embedded == [other.generation_id] != [generation.generation_id]
 
 
 def test_ids_of_answers_are_ids(upload):
