@@ -221,11 +221,20 @@ class _Collector:
         self._embeddings.append(embedding.astype(np.float16))
 
 
+WHAT_IS_WRONG = {
+    "truncated": "The file is cut off before its end",
+    "corrupt_container": "The structure of the file is damaged",
+}
+
+
 def describe(report: DecodeReport) -> str | None:
-    """Say in a sentence what could not be decoded, if anything."""
+    """Say in a sentence or two what could not be decoded, if anything."""
     if not report.is_partial:
         return None
+    wrong = WHAT_IS_WRONG.get(report.reason or "", "Some of the file is damaged")
+    corrupt = report.frames_corrupt
+    frames = f", {corrupt} damaged frame{'s were' if corrupt > 1 else ' was'} left out"
     return (
-        f"{report.segments_decoded} of {report.segments_wanted} segments could be decoded; "
-        f"{report.frames_corrupt} frames were damaged. What could be decoded is searchable."
+        f"{wrong}. {report.segments_decoded} of {report.segments_wanted} segments could be decoded"
+        f"{frames if corrupt else ''}; they are searchable."
     )

@@ -74,6 +74,7 @@ def _upload_all(api: Api, uploads: Sequence[Upload], *, is_quiet: bool) -> None:
         for upload in uploads:
             bars.show(upload)
             send(api, upload, on_progress=bars.show)
+            bars.show(upload)
             for earlier in uploads:
                 if earlier.state in ("queued", "processing"):
                     refresh(api, earlier)

@@ -110,6 +110,17 @@ def test_a_refused_file_is_named_with_the_reason_and_the_others_go_in(reelseek, 
     assert known["state"] == "ready"
 
 
+def test_a_refused_file_says_why_to_people_too(reelseek, tmp_path):
+    nonsense = tmp_path / "nonsense.mp4"
+    nonsense.write_bytes(b"no video" * 500)
+
+    done = reelseek("ingest", nonsense, COLUMNS="200")
+
+    (line,) = [line for line in done.stderr.splitlines() if "nonsense.mp4:" in line]
+    assert "refused" in line
+    assert "uploading" not in done.stderr.splitlines()[-1]
+
+
 def test_ingesting_what_does_not_exist_is_one_sentence(reelseek):
     done = reelseek("ingest", "/nowhere/clip.mp4")
 
