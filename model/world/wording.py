@@ -54,6 +54,9 @@ _RISING = Phrases(
         "{start} at the bottom and {end} at the top",
         "{travel} upward",
         "{head} up",
+        "{come} up from the bottom",
+        "{climb} up from the bottom edge",
+        "{float} from the bottom edge upwards",
     ),
     test=(
         "{go} up",
@@ -76,6 +79,9 @@ _FALLING = Phrases(
         "{travel} downward",
         "{descend}",
         "{head} down",
+        "{come} down from the top",
+        "{sink} down from the top edge",
+        "{drop} from the top edge downwards",
     ),
     test=(
         "{go} down",
