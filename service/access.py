@@ -154,7 +154,7 @@ def redeem_login_token(sessions: Sessions, token: str, *, session_ttl_s: float) 
         digest = _digest(token[:MAX_CREDENTIAL])
         if not access_queries.take_token(session, digest, TokenPurpose.LINK):
             raise UnauthenticatedError(
-                "This link was used before or is too old. Restart the service for a new one.",
+                "This link was used before or is too old. Make another with `reelseek login`.",
                 reason="bad_login_link",
             )
         return _add_token(session, TokenPurpose.SESSION, session_ttl_s)

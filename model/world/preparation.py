@@ -1,8 +1,8 @@
 """Fresh weights that learn the procedural world quickly.
 
-Measured on naming the event of a clip among 17 (video-only pass, 225 steps of 64 clips): 0.10 right
-from the usual normal(0, 0.02), 0.26 with larger matrices and filters that ignore flat patches, 0.70
-when these filters are smooth too: a thing then looks much the same wherever it is in its patch.
+Measured on naming the event of a clip among 17 (video-only pass, 225 steps of 64 clips): 0.26 right
+with larger matrices and filters that ignore flat patches, 0.70 when these filters are smooth too: a
+thing then looks much the same wherever it is in its patch.
 """
 
 import math
