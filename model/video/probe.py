@@ -7,6 +7,9 @@ from model.video.child_process import DecodeChild
 from model.video.limits import DecodeLimits
 from model.video.messages import Kind, Message, nonsense
 
+MICROSECOND_DIGITS = 6
+"""Containers count in fractions; 3.9999999999999996 s are four."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFacts:
@@ -56,7 +59,7 @@ def parse_facts(message: Message) -> VideoFacts:
             width=int(found["width"]),
             height=int(found["height"]),
             rotation=int(found["rotation"]),
-            duration_s=float(found["duration_s"]),
+            duration_s=round(float(found["duration_s"]), MICROSECOND_DIGITS),
             frame_rate=None if found["frame_rate"] is None else float(found["frame_rate"]),
             num_frames=None if found["num_frames"] is None else int(found["num_frames"]),
         )

@@ -263,3 +263,11 @@ def test_reading_leaves_no_descriptor_and_no_process_behind(tmp_path):
             next(iter(clips))
 
     assert (psutil.Process().num_fds(), psutil.Process().children()) == before
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30])
+def test_four_seconds_are_four_seconds(tmp_path, fps):
+    video = make_video(tmp_path / "four.mp4", seconds=4, fps=fps)
+    duration_s = probe(video, limits=DecodeLimits()).duration_s
+    assert duration_s == 4
+    assert cut(duration_s, length_s=4, every_s=4) == [Span(0, 0.0, 4.0)]
