@@ -52,7 +52,7 @@ class Dims:
     has_matching_head: bool = True
     has_mlm_head: bool = True
     roll_share: int = 8
-    roll_order: RollOrder = "spread"
+    roll_order: RollOrder = "raster"
     rolls_unimodal: bool = False
 
     def __post_init__(self) -> None:
