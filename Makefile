@@ -42,7 +42,7 @@ format: $(DEV_INSTALLED) ## Mend style
 bench: $(DEV_INSTALLED) ## Print the figures of docs/performance.md
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
-checkpoint: $(DEV_INSTALLED) ## Train the bundled checkpoint again (about two hours on two cores)
+checkpoint: $(DEV_INSTALLED) ## Train the bundled checkpoint again (about 85 minutes on two cores)
 	$(BIN)/python -m model.world.checkpoint --out model/bundled $(ARGS)
 
 clean: ## Remove .venv and caches; data/ stays
