@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -93,7 +94,25 @@ def with_videos(signed_in: Chrome, videos: list[Path]) -> Chrome:
 
 
 def texts(browser: Chrome, selector: str) -> list[str]:
-    return [found.text for found in browser.find_elements(By.CSS_SELECTOR, selector)]
+    """Read all at once: the list redraws itself, and an element found before may be gone."""
+    found: list[str] = browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText)",
+        selector,
+    )
+    return found
+
+
+def click(browser: Chrome, selector: str) -> None:
+    """Click the first that matches, once it is there and stays there."""
+
+    def attempt() -> bool:
+        try:
+            browser.find_element(By.CSS_SELECTOR, selector).click()
+        except (NoSuchElementException, StaleElementReferenceException):
+            return False
+        return True
+
+    wait_for(attempt, within_s=PAGE_S, what=f"a click on {selector}")
 
 
 def search(browser: Chrome, text: str) -> list[WebElement]:
@@ -204,12 +223,7 @@ def test_a_title_that_is_html_is_shown_as_text(
 
 def test_title_and_tags_can_be_edited(with_videos: Chrome, service: LiveService) -> None:
     with_videos.refresh()
-    edit = wait_for(
-        lambda: with_videos.find_elements(By.CSS_SELECTOR, "#videos [data-action=edit]"),
-        within_s=PAGE_S,
-        what="the list",
-    )[0]
-    edit.click()
+    click(with_videos, "#videos [data-action=edit]")
     title = with_videos.find_element(By.CSS_SELECTOR, "#edit-form [name=title]")
     title.clear()
     title.send_keys("At the sea")
@@ -253,8 +267,8 @@ def test_a_deleted_video_is_gone_from_list_and_search(
     with_videos: Chrome, service: LiveService, videos: list[Path]
 ) -> None:
     search(with_videos, "a green ring")
-    with_videos.find_element(By.CSS_SELECTOR, "#videos [data-action=delete]").click()
-    with_videos.find_element(By.CSS_SELECTOR, "#confirm [value=delete]").click()
+    click(with_videos, "#videos [data-action=delete]")
+    click(with_videos, "#confirm [value=delete]")
     wait_for(
         lambda: len(texts(with_videos, "#videos h3")) == len(videos) - 1,
         within_s=PAGE_S,
