@@ -7,8 +7,6 @@ A clip is T sequences that never attend to each other; time enters through the t
 and, in the fused pass, through token rolling. Features are the mean over T after the last norm.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,25 +17,11 @@ from model.all_in_one.heads import MaskedLanguageHead, MatchingHead, Pooler
 from model.all_in_one.initialisation import initialise
 from model.all_in_one.token_rolling import roll_tokens_, spread_order
 from model.all_in_one.transformer import VisionTransformer
+from model.passes import Fused
 
 COSINE_EPS = 1e-8
 TEXT, IMAGE = 0, 1
 """Rows of the modality table."""
-
-
-@dataclass(frozen=True)
-class Fused:
-    """What the fused pass makes of pairs.
-
-    Attributes:
-        text: features of the words, (B, L, C); the first is the raw CLS.
-        image: features of the image tokens, in the order of their slots, (B, P, C).
-        pooled: pooled first token, (B, C).
-    """
-
-    text: Tensor
-    image: Tensor
-    pooled: Tensor
 
 
 class AllInOne(nn.Module):
