@@ -2,13 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
 
 CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "card.json"
 SEALED = (CONFIG, WEIGHTS, TOKENIZER)
 """The files that decide the embedding space, in the order of the digest."""
 
+FORMAT = 1
 JSON_LIMIT_BYTES = 32 * 1024 * 1024
 HEADER_LIMIT_BYTES = 4 * 1024 * 1024
 HEADER_LENGTH_BYTES = 8
@@ -17,6 +23,79 @@ READ_BYTES = 1024 * 1024
 
 class BundleError(ValueError):
     """The folder is not a bundle that can be used; the message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class BundleParts:
+    """A bundle whose files are those that its card lists.
+
+    Attributes:
+        folder: where it is.
+        config: what `config.json` holds.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def config_path(self) -> Path:
+        """Where the configuration is, for messages."""
+        return self.folder / CONFIG
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the weights are."""
+        return self.folder / WEIGHTS
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """Where the tokenizer is."""
+        return self.folder / TOKENIZER
+
+
+def open_bundle(folder: Path) -> BundleParts:
+    """Check the digests of a bundle and read its configuration.
+
+    Raises:
+        BundleError: the bundle is damaged, was changed, or is of another format.
+    """
+    check_digests(folder)
+    config = read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise BundleError(f"{folder / CONFIG} is of format {config.get('format')!r}, not {FORMAT}")
+    return BundleParts(folder, config)
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    family: str,
+    settings: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    tokenizer_json: str,
+    card: Mapping[str, Any],
+) -> str:
+    """Write a bundle of any family and return its digest.
+
+    The card is written last, so a folder that was left half-written is refused when it is loaded.
+
+    Args:
+        folder: where; it is made if it is missing.
+        family: architecture, as `all_in_one`.
+        settings: what the family needs to build its network, as JSON.
+        state: the weights by name.
+        tokenizer_json: the tokenizer, as `tokenizers` serialises it.
+        card: where the weights came from and what they can do; anything JSON can hold.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    write_json(folder / CONFIG, {"format": FORMAT, "family": family, **settings})
+    (folder / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
+    digests = {name: digest_file(folder / name) for name in SEALED}
+    digest = combine(digests)
+    write_json(folder / CARD, {**card, "digest": digest, "files": digests})
+    return digest
 
 
 def digest_file(path: Path) -> str:

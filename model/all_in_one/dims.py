@@ -1,7 +1,7 @@
 """The sizes of an All-in-One network, and the three that were published."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 RollOrder = Literal["raster", "spread"]
 
@@ -36,6 +36,8 @@ class Dims:
             bottom rows of the frame), or patches spread evenly over it.
         rolls_unimodal: tokens roll in the video-only pass too (never in the published networks).
     """
+
+    family: ClassVar[str] = "all_in_one"
 
     width: int
     depth: int

@@ -10,6 +10,7 @@ from torch import Tensor
 from model.all_in_one.dims import Dims
 from model.all_in_one.network import AllInOne
 from model.all_in_one.precision import store_matrices
+from model.bundle_checks import PAD
 from model.preprocessing import Preprocessing
 from model.retrieval import (
     MatcherMissingError,
@@ -18,9 +19,6 @@ from model.retrieval import (
     RetrieverMissingError,
     Tokens,
 )
-
-FAMILY = "all_in_one"
-PAD = "[PAD]"
 
 
 class AllInOneRetriever(RetrievalModel):
@@ -48,7 +46,7 @@ class AllInOneRetriever(RetrievalModel):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.spec = RetrievalSpec(
-            family=FAMILY,
+            family=dims.family,
             embedding_dim=dims.projection if dims.has_projections else 0,
             frames_per_clip=preprocessing.frames_per_clip,
             frame_size=preprocessing.frame_size,

@@ -166,7 +166,7 @@ def test_a_configuration_that_does_not_fit_is_refused(folder, section, values, m
 
 @pytest.mark.parametrize(("content", "message"), [
     (b'{"format": 2}', "is of format 2"),
-    (b'{"format": 1, "family": "clover"}', "names the family 'clover'"),
+    (b'{"format": 1, "family": "word2vec"}', "names the family 'word2vec'"),
     (b'{"format": 1, "family": "all_in_one"}', "are missing"),
     (b"[1]", "does not hold a JSON object"),
     (b"{", "is not JSON"),
