@@ -4,9 +4,12 @@ Shapes: B clips, T frames, S frame side.
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
+
+from model.video.transforms import Fit, Resample
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,6 +25,8 @@ class Preprocessing:
         resize_short: the short side is resized to this before the centre crop, pixels.
         frame_size: side S of the crop, pixels.
         frames_per_clip: T.
+        fit: how a frame becomes a square, see `Fit`; `squash` uses `frame_size` alone.
+        resample: filter that it is resized with.
         mean: per-channel mean that pixels in [0, 1] are shifted by, RGB.
         std: per-channel deviation that they are divided by, RGB.
     """
@@ -31,6 +36,8 @@ class Preprocessing:
     frames_per_clip: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    fit: Fit = "crop"
+    resample: Resample = "bilinear"
 
     def __post_init__(self) -> None:
         """Refuse values that no clip could be cut by."""
@@ -38,6 +45,12 @@ class Preprocessing:
             raise ValueError(f"cannot crop {self.frame_size} px from {self.resize_short} px")
         if self.frames_per_clip < 1:
             raise ValueError(f"a clip of {self.frames_per_clip} frames is empty")
+        for name, value, known in (
+            ("fit", self.fit, get_args(Fit)),
+            ("resample", self.resample, get_args(Resample)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is none of {', '.join(known)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != CHANNELS:
                 raise ValueError(f"{name} {values} is not that of three channels")

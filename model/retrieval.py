@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.video.transforms import Fit, Resample
+
 Score = TypeVar("Score", float, Tensor)
 
 
@@ -33,6 +35,8 @@ class RetrievalSpec:
         frames_per_clip: T.
         frame_size: side S of the square frames that the network reads, pixels.
         resize_short: the short side is resized to this before the centre crop, pixels.
+        fit: how a frame becomes a square, see `model.video.transforms.Fit`.
+        resample: filter that it is resized with.
         mean: per-channel mean that pixels in [0, 1] are shifted by, RGB.
         std: per-channel deviation that they are divided by, RGB.
         max_text_tokens: longest text L, special tokens included.
@@ -52,6 +56,8 @@ class RetrievalSpec:
     has_retriever: bool
     has_matcher: bool
     similarity_weight: float = 0.0
+    fit: Fit = "crop"
+    resample: Resample = "bilinear"
 
     def rerank_score(self, *, similarity: Score, log_odds: Score) -> Score:
         """Return what re-ranked hits are ordered by, best highest.

@@ -107,6 +107,8 @@ def open_reader(
         frame_size=spec.frame_size,
         resize_short=spec.resize_short,
         thumbnail_px=settings.thumbnail_px,
+        fit=spec.fit,
+        resample=spec.resample,
     )
     return ClipReader(
         path,

@@ -51,6 +51,8 @@ class AllInOneRetriever(RetrievalModel):
             frames_per_clip=preprocessing.frames_per_clip,
             frame_size=preprocessing.frame_size,
             resize_short=preprocessing.resize_short,
+            fit=preprocessing.fit,
+            resample=preprocessing.resample,
             mean=preprocessing.mean,
             std=preprocessing.std,
             max_text_tokens=dims.max_text_tokens,

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from model.video.plan import SpanPlan
-from model.video.transforms import Frame, to_square, to_thumbnail
+from model.video.transforms import Fit, Frame, Resample, to_square, to_thumbnail
 
 
 class GoodFrame(Protocol):
@@ -58,6 +58,8 @@ class ClipBuilder:
         frame_size: side S of the squares.
         resize_short: the short side before the crop.
         thumbnail_px: longest side of the thumbnails.
+        fit: how a frame becomes a square.
+        resample: filter that it is resized with.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class ClipBuilder:
         frame_size: int,
         resize_short: int,
         thumbnail_px: int,
+        fit: Fit = "crop",
+        resample: Resample = "bilinear",
     ) -> None:
         self.num_decoded = 0
         self.num_clips = 0
@@ -74,6 +78,8 @@ class ClipBuilder:
         self._frame_size = frame_size
         self._resize_short = resize_short
         self._thumbnail_px = thumbnail_px
+        self._fit: Fit = fit
+        self._resample: Resample = resample
         self._open = [_Open(plan, [None] * len(plan.wanted)) for plan in plans]
         self._next = 0
         self._wants: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -120,6 +126,8 @@ class ClipBuilder:
             resize_short=self._resize_short,
             frame_size=self._frame_size,
             aspect=frame.aspect,
+            fit=self._fit,
+            resample=self._resample,
         )
         for place, slot in wants:
             clip = self._open[place]

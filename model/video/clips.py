@@ -13,6 +13,7 @@ from model.video.child_process import DecodeChild
 from model.video.limits import DecodeLimits
 from model.video.messages import CLIP_HEADER, MAX_THUMBNAIL_BYTES, Kind, Message, nonsense
 from model.video.segments import Span
+from model.video.transforms import Fit, Resample
 
 MAX_PROBLEMS = 20
 MAX_PROBLEM_CHARACTERS = 300
@@ -30,12 +31,16 @@ class ClipShape:
         frame_size: side S of the square frames, pixels.
         resize_short: the short side is resized to this before the centre crop, pixels.
         thumbnail_px: longest side of a thumbnail, pixels.
+        fit: how a frame becomes a square, see `model.video.transforms.Fit`.
+        resample: filter that it is resized with.
     """
 
     frames_per_clip: int
     frame_size: int
     resize_short: int
     thumbnail_px: int
+    fit: Fit = "crop"
+    resample: Resample = "bilinear"
 
     @property
     def clip_bytes(self) -> int:

@@ -150,6 +150,8 @@ def read_clips(video_fd: int, request: dict[str, Any], limits: DecodeLimits) -> 
         frame_size=shape["frame_size"],
         resize_short=shape["resize_short"],
         thumbnail_px=shape["thumbnail_px"],
+        fit=shape["fit"],
+        resample=shape["resample"],
     )
     tally = DecodeTally(problems=list(index.problems))
     with closing(open_gate(video_fd, limits)) as video:

@@ -2,6 +2,7 @@
 
 import io
 import signal
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -52,6 +53,19 @@ def read(path, spans, *, shape=SHAPE, sampling="exact", reader="pyav", limits=LI
         path, spans, shape=shape, sampling=sampling, reader=reader, limits=limits
     ) as clips:
         return list(clips), clips.report
+
+
+def test_a_clip_has_the_geometry_that_was_asked_for(tmp_path):
+    path = make_video(tmp_path / "wide.mp4", seconds=1, size=(320, 180))
+    whole = replace(SHAPE, frame_size=64, resize_short=64, fit="squash")
+
+    [squashed], _ = read(path, [Span(0, 0.0, 1.0)], shape=whole)
+    [cropped], _ = read(path, [Span(0, 0.0, 1.0)], shape=replace(whole, fit="crop"))
+
+    with Image.open(io.BytesIO(squashed.thumbnail)) as thumbnail:
+        wanted = np.asarray(thumbnail.resize((64, 64)), dtype=float)
+    far = np.abs(cropped.frames[1] - wanted).mean()
+    assert np.abs(squashed.frames[1] - wanted).mean() < far / 2
 
 
 def numbers(clips):

@@ -25,6 +25,26 @@ def test_the_square_is_what_pil_resizes_and_crops(size):
     assert np.array_equal(square, np.asarray(whole)[top : top + 224, left : left + 224])
 
 
+@pytest.mark.parametrize(("fit", "left"), [("crop", 76), ("crop_floor", 75)])
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+def test_an_odd_margin_is_halved_as_the_fit_says(fit, left, resample):
+    frame = noise(375, 250)  # nothing is resized; half of the margin is 75.5 across, 13 down
+
+    square = to_square(frame, resize_short=250, frame_size=224, fit=fit, resample=resample)
+
+    assert np.array_equal(square, frame[13 : 13 + 224, left : left + 224])
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+def test_a_squashed_frame_is_the_whole_of_it(resample):
+    frame = noise(426, 240)
+    pil_filter = Image.Resampling[resample.upper()]
+
+    square = to_square(frame, resize_short=64, frame_size=64, fit="squash", resample=resample)
+
+    assert np.array_equal(square, np.asarray(Image.fromarray(frame).resize((64, 64), pil_filter)))
+
+
 def test_the_long_side_is_cut_to_an_integer():
     assert resized_size(426, 240, 268) == (475, 268)
     assert resized_size(270, 360, 268) == (268, 357)
