@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn import functional
 
+from model.objectives.precision import full
+
 IGNORED = -100
 """Label of a word that was not hidden."""
 
@@ -19,6 +21,6 @@ def masked_language_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     hidden = labels != IGNORED
     total = functional.cross_entropy(
-        logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        full(logits).flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
     return total / hidden.sum().clamp(min=1)

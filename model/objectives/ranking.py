@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.objectives.precision import full
+
 
 def ranking_loss(scores: Tensor) -> Tensor:
     """Return the softmax cross entropy with the true text first, a scalar.
@@ -12,4 +14,4 @@ def ranking_loss(scores: Tensor) -> Tensor:
         scores: fused score of each clip with its own text and then with others, (B, K).
     """
     truth = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
-    return functional.cross_entropy(scores.float(), truth)
+    return functional.cross_entropy(full(scores), truth)

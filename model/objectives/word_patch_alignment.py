@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.objectives.precision import full, no_autocast
+
 WEIGHT = 0.1
 COSINE_EPS = 1e-5
 BETA = 0.5
@@ -26,13 +28,14 @@ def alignment_loss(
         is_patch: False for special tokens, bool (B, P).
         labels: 1 for matched pairs, else 0, int (B,).
     """
-    words = functional.normalize(words.float(), dim=-1, eps=COSINE_EPS)
-    patches = functional.normalize(patches.float(), dim=-1, eps=COSINE_EPS)
-    cost = 1 - words @ patches.transpose(1, 2)  # (B, L, P)
-    is_cell = is_word[:, :, None] & is_patch[:, None]  # (B, L, P)
-    cost = cost.masked_fill(~is_cell, 0)
-    plan = transport_plan(cost.detach(), is_word=is_word, is_patch=is_patch)
-    distance = (cost * plan).sum(dim=(1, 2))  # (B,)
+    words = functional.normalize(full(words), dim=-1, eps=COSINE_EPS)
+    patches = functional.normalize(full(patches), dim=-1, eps=COSINE_EPS)
+    with no_autocast(words):
+        cost = 1 - words @ patches.transpose(1, 2)  # (B, L, P)
+        is_cell = is_word[:, :, None] & is_patch[:, None]  # (B, L, P)
+        cost = cost.masked_fill(~is_cell, 0)
+        plan = transport_plan(cost.detach(), is_word=is_word, is_patch=is_patch)
+        distance = (cost * plan).sum(dim=(1, 2))  # (B,)
     sign = labels.to(distance.dtype) * 2 - 1
     return WEIGHT * (sign * distance).sum() / len(distance)
 
