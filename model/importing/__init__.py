@@ -1,0 +1,1 @@
+"""Bundles from what others trained: read as data, never run."""
