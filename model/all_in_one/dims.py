@@ -8,6 +8,9 @@ RollOrder = Literal["raster", "spread"]
 HEAD_DIM = 64
 """Width of one attention head in every published size."""
 
+MASK_GRID = 7
+"""Cells along one side of a tube mask in Clover (arXiv:2207.07885)."""
+
 MLP_RATIO = 4
 """Hidden width of the block's MLP as a multiple of the network's width."""
 
@@ -35,6 +38,8 @@ class Dims:
         roll_order: which patches those are: the first and last in raster order (the top and
             bottom rows of the frame), or patches spread evenly over it.
         rolls_unimodal: tokens roll in the video-only pass too (never in the published networks).
+        has_joint_heads: what Clover's objectives need beside the projections exists: the mask token
+            of patches and the projections of the fused pass (in none of the published networks).
     """
 
     family: ClassVar[str] = "all_in_one"
@@ -56,6 +61,7 @@ class Dims:
     roll_share: int = 8
     roll_order: RollOrder = "raster"
     rolls_unimodal: bool = False
+    has_joint_heads: bool = False
 
     def __post_init__(self) -> None:
         """Fill in the derived sizes and refuse sizes that do not fit together."""
@@ -70,6 +76,8 @@ class Dims:
             raise ValueError(f"frame_size {self.frame_size} is not a multiple of {self.patch}")
         if self.roll_order not in ("raster", "spread"):
             raise ValueError(f"roll_order is raster or spread, not {self.roll_order!r}")
+        if self.has_joint_heads and not self.has_projections:
+            raise ValueError("joint heads need the projections to the joint space")
 
     @property
     def grid(self) -> int:
@@ -80,6 +88,14 @@ class Dims:
     def num_patches(self) -> int:
         """Patches of one frame."""
         return self.grid**2
+
+    @property
+    def mask_grid(self) -> int:
+        """Cells along one side of a tube mask: Clover's seven, or a patch each if they do not fit.
+
+        Of the published 14 x 14 patches each cell covers 2 x 2.
+        """
+        return MASK_GRID if self.grid % MASK_GRID == 0 else self.grid
 
     @property
     def num_special(self) -> int:

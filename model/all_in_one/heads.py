@@ -1,4 +1,7 @@
-"""What reads the features: pooling, matching, masked words. Shapes: B pairs, L tokens, C width."""
+"""What reads the features: pooling, matching, masked words, joint space.
+
+Shapes: B pairs, L tokens, C width, E joint space.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +41,49 @@ class MatchingHead(nn.Module):
         """Return the logits, (B, 2)."""
         logits: Tensor = self.fc(pooled)
         return logits
+
+
+class JointVideoHead(nn.Module):
+    """Clover's projection of a clip with hidden cells that was read together with its text.
+
+    Args:
+        width: feature width C.
+        projection: width E of the joint space.
+    """
+
+    def __init__(self, *, width: int, projection: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 2 * projection)
+        self.norm1 = nn.LayerNorm(2 * projection)
+        self.fc2 = nn.Linear(2 * projection, projection)
+        self.norm2 = nn.LayerNorm(projection)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """Return the embeddings of the first tokens (B, C), of any length, (B, E)."""
+        hidden = functional.gelu(self.norm1(self.fc1(first)))
+        embeddings: Tensor = self.norm2(self.fc2(hidden))
+        return embeddings
+
+
+class JointTextHead(nn.Module):
+    """Clover's projection of a text with hidden words that was read together with its clip.
+
+    Args:
+        width: feature width C.
+        projection: width E of the joint space.
+        dropout: probability between the layers.
+    """
+
+    def __init__(self, *, width: int, projection: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(width, projection)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """Return the embeddings of the first tokens (B, C), of any length, (B, E)."""
+        embeddings: Tensor = self.fc2(self.dropout(functional.gelu(self.fc1(first))))
+        return embeddings
 
 
 class _Transform(nn.Module):

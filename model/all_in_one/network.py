@@ -1,7 +1,7 @@
 """All-in-One (arXiv:2203.07303): one transformer for text, video, and both together.
 
 Shapes: B pairs, L text tokens, T frames, S frame side, N patches and P image tokens of a frame,
-C width, E joint space, V vocabulary.
+G cells along one side of a tube mask, C width, E joint space, V vocabulary.
 
 A clip is T sequences that never attend to each other; time enters through the temporal embedding
 and, in the fused pass, through token rolling. Features are the mean over T after the last norm.
@@ -13,9 +13,15 @@ from torch.nn import functional
 
 from model.all_in_one.dims import Dims, RollOrder
 from model.all_in_one.embeddings import TextEmbeddings, empty_table
-from model.all_in_one.heads import MaskedLanguageHead, MatchingHead, Pooler
+from model.all_in_one.heads import (
+    JointTextHead,
+    JointVideoHead,
+    MaskedLanguageHead,
+    MatchingHead,
+    Pooler,
+)
 from model.all_in_one.initialisation import initialise
-from model.all_in_one.token_rolling import roll_tokens_, spread_order
+from model.all_in_one.token_rolling import spread_order
 from model.all_in_one.transformer import VisionTransformer
 from model.passes import Fused
 
@@ -34,6 +40,7 @@ class AllInOne(nn.Module):
         mlp_width: hidden width of a block's MLP.
         patch: side of a patch, pixels.
         grid: patches along one side of a frame; N is its square.
+        mask_grid: cells G along one side of a tube mask; a divisor of the grid.
         frames: longest clip T.
         max_text_tokens: longest text L.
         vocabulary: number of words V.
@@ -44,6 +51,8 @@ class AllInOne(nn.Module):
         num_rolled: image tokens that roll each way before each block.
         roll_order: which patches these are.
         rolls_unimodal: tokens roll in the video-only pass too.
+        has_joint_heads: whether Clover's objectives can train it: it can hide patches and project
+            what the fused pass reads.
         dropout: probability of dropout; the published recipes use 0.1.
         drop_path: stochastic depth of the last block; the published recipes use 0.1.
     """
@@ -59,6 +68,7 @@ class AllInOne(nn.Module):
         mlp_width: int,
         patch: int,
         grid: int,
+        mask_grid: int,
         frames: int,
         max_text_tokens: int,
         vocabulary: int,
@@ -69,11 +79,13 @@ class AllInOne(nn.Module):
         num_rolled: int,
         roll_order: RollOrder,
         rolls_unimodal: bool,
+        has_joint_heads: bool,
         dropout: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.num_rolled = num_rolled
+        self.grid = grid
+        self.mask_grid = mask_grid
         self.rolls_unimodal = rolls_unimodal
         order = spread_order(grid=grid, count=num_rolled) if roll_order == "spread" else None
         self.register_buffer("slot_order", order, persistent=False)
@@ -90,6 +102,8 @@ class AllInOne(nn.Module):
             num_patches=grid**2,
             frames=frames,
             is_distilled=is_distilled,
+            has_mask_token=has_joint_heads,
+            num_rolled=num_rolled,
             dropout=dropout,
             drop_path=drop_path,
         )
@@ -101,6 +115,11 @@ class AllInOne(nn.Module):
         if projection:
             self.txt_proj = nn.Linear(width, projection)
             self.vid_proj = nn.Linear(width, projection)
+        if has_joint_heads:
+            self.joint_video_head = JointVideoHead(width=width, projection=projection)
+            self.joint_text_head = JointTextHead(
+                width=width, projection=projection, dropout=dropout
+            )
 
     def text_features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the features of words without a clip, (B, L, C).
@@ -109,7 +128,7 @@ class AllInOne(nn.Module):
             ids: token ids, int64 (B, L).
             mask: True where a real token stands, bool (B, L).
         """
-        return self._text_only(ids, mask, num_queries=None)
+        return self._read_words(self.text_tokens(ids, mask), mask, num_queries=None)
 
     def video_features(self, frames: Tensor) -> Tensor:
         """Return the features of image tokens without a text, (B, P, C).
@@ -121,13 +140,11 @@ class AllInOne(nn.Module):
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the unit-norm embeddings of texts, (B, E). Arguments as in `text_features`."""
-        first = self._text_only(ids, mask, num_queries=1)[:, 0]  # (B, C)
-        return functional.normalize(self.txt_proj(first).float(), dim=-1, eps=COSINE_EPS)
+        return self.embed_words(self.text_tokens(ids, mask), mask)
 
     def embed_video(self, frames: Tensor) -> Tensor:
         """Return the unit-norm embeddings of clips, (B, E). Arguments as in `video_features`."""
-        first = self._video_only(frames, num_queries=1)[:, 0]  # (B, C)
-        return functional.normalize(self.vid_proj(first).float(), dim=-1, eps=COSINE_EPS)
+        return self._project_video(self._video_only(frames, num_queries=1))
 
     def fused(
         self, ids: Tensor, mask: Tensor, frames: Tensor, permutation: Tensor | None = None
@@ -143,18 +160,47 @@ class AllInOne(nn.Module):
         """
         return self.fuse(ids, mask, self.visual_tokens(frames, permutation))
 
-    def visual_tokens(self, frames: Tensor, permutation: Tensor | None = None) -> Tensor:
-        """Return what the fused pass needs of clips, (B, T, P, C); it can be kept and reused.
+    def text_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002 (others need it)
+        """Return what the other passes need of texts, (B, L, C); it can be kept and reused.
 
-        Arguments as in `fused`.
+        Arguments as in `text_features`.
+        """
+        tokens: Tensor = self.text_embeddings(ids) + self._modality(TEXT)
+        return tokens
+
+    def visual_tokens(
+        self, frames: Tensor, permutation: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Return what the other passes need of clips, (B, T, P, C); it can be kept and reused.
+
+        Args:
+            frames: normalised frames, (B, T, 3, S, S).
+            permutation: as in `fused`.
+            hidden: cells whose contents are replaced by the mask token in all frames, bool
+                (B, G, G) with G = `mask_grid`. Only networks with joint heads have that token.
         """
         order = self.slot_order if permutation is None else permutation
-        return self.transformer.embed_frames(frames, order) + self._modality(IMAGE)
+        patches = None if hidden is None else self._hidden_patches(hidden)  # (B, N)
+        return self.transformer.embed_frames(frames, order, patches) + self._modality(IMAGE)
+
+    def embed_words(self, words: Tensor, mask: Tensor) -> Tensor:
+        """Return the unit-norm embeddings of texts from their tokens, (B, E)."""
+        return self._project_text(self._read_words(words, mask, num_queries=1))
+
+    def embed_visual(self, visual: Tensor) -> Tensor:
+        """Return the unit-norm embeddings of clips from their tokens, (B, E)."""
+        if self.rolls_unimodal:
+            visual = visual.clone()  # rolling overwrites it, and other passes may need it
+        return self._project_video(self._watch(visual, num_queries=1))
 
     def fuse(self, ids: Tensor, mask: Tensor, visual: Tensor) -> Fused:
         """Run texts together with clips that went through `visual_tokens`."""
-        length = ids.shape[1]
-        features = self._fuse(ids, mask, visual, num_queries=None)  # (B, L + P, C)
+        return self.join(self.text_tokens(ids, mask), mask, visual)
+
+    def join(self, words: Tensor, mask: Tensor, visual: Tensor) -> Fused:
+        """Run texts that went through `text_tokens` together with clips, as in `fuse`."""
+        length = words.shape[1]
+        features = self._join(words, mask, visual, num_queries=None)  # (B, L + P, C)
         return Fused(
             text=features[:, :length],
             image=features[:, length:],
@@ -176,7 +222,8 @@ class AllInOne(nn.Module):
 
     def pool(self, ids: Tensor, mask: Tensor, visual: Tensor) -> Tensor:
         """Return the pooled first token alone, (B, C). Arguments as in `fuse`."""
-        first = self._fuse(ids, mask, visual, num_queries=1)[:, 0]  # (B, C)
+        words = self.text_tokens(ids, mask)
+        first = self._join(words, mask, visual, num_queries=1)[:, 0]  # (B, C)
         pooled: Tensor = self.pooler(first)
         return pooled
 
@@ -189,59 +236,61 @@ class AllInOne(nn.Module):
         logits: Tensor = self.mlm_score(features)
         return logits
 
+    def joint_video(self, fused: Fused) -> Tensor:
+        """Return what stands for a clip with hidden cells after the fused pass, (B, E).
+
+        Of any length; only networks with joint heads have it.
+        """
+        embeddings: Tensor = self.joint_video_head(fused.text[:, 0])
+        return embeddings
+
+    def joint_text(self, fused: Fused) -> Tensor:
+        """Return what stands for a text with hidden words after the fused pass, (B, E).
+
+        Of any length; only networks with joint heads have it.
+        """
+        embeddings: Tensor = self.joint_text_head(fused.text[:, 0])
+        return embeddings
+
     def _modality(self, row: int) -> Tensor:
         return self.token_type_embeddings.weight[row]
 
-    def _text_tokens(self, ids: Tensor) -> Tensor:
-        tokens: Tensor = self.text_embeddings(ids) + self._modality(TEXT)
-        return tokens  # (B, L, C)
+    def _hidden_patches(self, hidden: Tensor) -> Tensor:
+        """Spread cells over the patches that they cover, bool (B, G, G) to (B, N)."""
+        if hidden.shape[1:] != (self.mask_grid, self.mask_grid):
+            side = self.mask_grid
+            raise ValueError(f"cells of shape {tuple(hidden.shape)} are not (B, {side}, {side})")
+        patches = hidden.repeat_interleave(self.grid // self.mask_grid, dim=1)
+        return patches.repeat_interleave(self.grid // self.mask_grid, dim=2).flatten(1)
 
-    def _text_only(self, ids: Tensor, mask: Tensor, *, num_queries: int | None) -> Tensor:
-        tokens = self._text_tokens(ids)[:, None]  # (B, 1, L, C)
-        return self._run(tokens, mask, roll_from=None, num_queries=num_queries)
+    def _project_text(self, features: Tensor) -> Tensor:
+        projected = self.txt_proj(features[:, 0]).float()
+        return functional.normalize(projected, dim=-1, eps=COSINE_EPS)
+
+    def _project_video(self, features: Tensor) -> Tensor:
+        projected = self.vid_proj(features[:, 0]).float()
+        return functional.normalize(projected, dim=-1, eps=COSINE_EPS)
+
+    def _read_words(self, words: Tensor, mask: Tensor, *, num_queries: int | None) -> Tensor:
+        return self.transformer.encode(words[:, None], mask, num_queries=num_queries)
+
+    def _watch(self, visual: Tensor, *, num_queries: int | None) -> Tensor:
+        start = 0 if self.rolls_unimodal else None
+        return self.transformer.encode(visual, None, roll_from=start, num_queries=num_queries)
 
     def _video_only(self, frames: Tensor, *, num_queries: int | None) -> Tensor:
-        if self.rolls_unimodal:
-            visual = self.visual_tokens(frames)
-            return self._run(visual, None, roll_from=0, num_queries=num_queries)
-        visual = self.transformer.embed_frames(frames, None) + self._modality(IMAGE)
-        return self._run(visual, None, roll_from=None, num_queries=num_queries)
+        order = self.slot_order if self.rolls_unimodal else None
+        visual = self.transformer.embed_frames(frames, order) + self._modality(IMAGE)
+        return self._watch(visual, num_queries=num_queries)
 
-    def _fuse(
-        self, ids: Tensor, mask: Tensor, visual: Tensor, *, num_queries: int | None
+    def _join(
+        self, words: Tensor, mask: Tensor, visual: Tensor, *, num_queries: int | None
     ) -> Tensor:
-        text = self._text_tokens(ids)[:, None].expand(-1, visual.shape[1], -1, -1)  # (B, T, L, C)
+        text = words[:, None].expand(-1, visual.shape[1], -1, -1)  # (B, T, L, C)
         tokens = torch.cat((text, visual), dim=2)  # (B, T, L + P, C)
         mask = functional.pad(mask, (0, visual.shape[2]), value=True)  # (B, L + P)
-        return self._run(tokens, mask, roll_from=ids.shape[1], num_queries=num_queries)
-
-    def _run(
-        self, tokens: Tensor, mask: Tensor | None, *, roll_from: int | None, num_queries: int | None
-    ) -> Tensor:
-        """Send sequences through the blocks and average them over T.
-
-        Args:
-            tokens: (B, T, S, C).
-            mask: True where a key may be attended, bool (B, S); None: everywhere.
-            roll_from: slot of the first image token if tokens roll before each block.
-            num_queries: how many tokens the last block computes; None: all.
-
-        Returns:
-            features of the first `num_queries` tokens, or of all, (B, S, C).
-        """
-        clips, frames = tokens.shape[:2]
-        tokens = tokens.flatten(0, 1)  # (B T, S, C)
-        if mask is not None:
-            mask = mask.repeat_interleave(frames, dim=0)[:, None, None]  # (B T, 1, 1, S)
-        last = len(self.transformer.blocks) - 1
-        for index, block in enumerate(self.transformer.blocks):
-            if roll_from is not None:
-                by_clip = tokens.unflatten(0, (clips, frames))
-                roll_tokens_(by_clip, start=roll_from, count=self.num_rolled)
-            tokens = block(tokens, mask, num_queries if index == last else None)
-        normed: Tensor = self.transformer.norm(tokens)
-        features: Tensor = normed.unflatten(0, (clips, frames)).mean(dim=1)
-        return features
+        start = words.shape[1]
+        return self.transformer.encode(tokens, mask, roll_from=start, num_queries=num_queries)
 
 
 def build(
@@ -271,6 +320,7 @@ def assemble(dims: Dims, *, dropout: float = 0.0, drop_path: float = 0.0) -> All
         mlp_width=dims.mlp_width,
         patch=dims.patch,
         grid=dims.grid,
+        mask_grid=dims.mask_grid,
         frames=dims.frames,
         max_text_tokens=dims.max_text_tokens,
         vocabulary=dims.vocabulary,
@@ -281,6 +331,7 @@ def assemble(dims: Dims, *, dropout: float = 0.0, drop_path: float = 0.0) -> All
         num_rolled=dims.num_rolled,
         roll_order=dims.roll_order,
         rolls_unimodal=dims.rolls_unimodal,
+        has_joint_heads=dims.has_joint_heads,
         dropout=dropout,
         drop_path=drop_path,
     )

@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from model.all_in_one.transformer import Block
+from model.all_in_one.blocks import Block
 
 WORTHWHILE = 1.1
 """bfloat16 loses digits, so it has to be this many times as fast."""

@@ -1,163 +1,19 @@
 """The Vision Transformer that encodes words and patches alike.
 
-Shapes: B sequences, S tokens, Q tokens that ask, C width, H heads, D = C / H, T frames, N patches.
+Shapes: B clips or texts, T frames, N patches and P image tokens of a frame, S tokens of a
+sequence, Q tokens that ask, C width.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from model.all_in_one.blocks import VISION_NORM_EPS, Block
 from model.all_in_one.embeddings import PatchEmbedding
-
-VISION_NORM_EPS = 1e-6
-"""Epsilon of every LayerNorm inside the Vision Transformer."""
-
-
-class Attention(nn.Module):
-    """Self-attention with one projection for queries, keys and values.
-
-    Args:
-        width: feature width C.
-        heads: number of heads H.
-        dropout: probability after the output projection.
-    """
-
-    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor, mask: Tensor | None, num_queries: int | None) -> Tensor:
-        """Return what the first tokens (or all) gather from the sequence, (B, Q, C).
-
-        Args:
-            tokens: normalised tokens, (B, S, C).
-            mask: True where a key may be attended, bool (B, 1, 1, S); None: everywhere.
-            num_queries: Q; None: all S.
-        """
-        if num_queries is None:
-            query, key, value = self._split_heads(self.qkv(tokens), 3)
-        else:
-            width = tokens.shape[-1]
-            weight, bias = self.qkv.weight, self.qkv.bias
-            asking = functional.linear(tokens[:, :num_queries], weight[:width], bias[:width])
-            (query,) = self._split_heads(asking, 1)
-            answering = functional.linear(tokens, weight[width:], bias[width:])
-            key, value = self._split_heads(answering, 2)
-        gathered = _attend(query, key, value, mask)  # (B, H, Q, D)
-        mixed: Tensor = self.dropout(self.proj(gathered.transpose(1, 2).flatten(2)))
-        return mixed
-
-    def _split_heads(self, features: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """Cut (B, S, parts C) into `parts` of (B, H, S, D)."""
-        split = features.unflatten(-1, (parts, self.heads, -1))  # (B, S, parts, H, D)
-        by_part: tuple[Tensor, ...] = split.permute(2, 0, 3, 1, 4).unbind()
-        return by_part
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Return scaled dot-product attention, (B, H, Q, D).
-
-    In bfloat16 on a CPU, two plain products take 0.7 of the time of torch's kernel at the lengths
-    that we have (bench/forward.py); everywhere else the kernel is ahead.
-    """
-    if query.device.type != "cpu" or query.dtype is not torch.bfloat16 or query.requires_grad:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    scores = (query * query.shape[-1] ** -0.5) @ key.mT  # (B, H, Q, S)
-    if mask is not None:
-        scores.masked_fill_(~mask, float("-inf"))
-    weights = torch.softmax(scores, dim=-1, dtype=scores.dtype)
-    return weights @ value
-
-
-class Mlp(nn.Module):
-    """Two linear layers with the exact GELU between them.
-
-    Args:
-        width: feature width C.
-        hidden: width between the layers.
-        dropout: probability after each layer.
-    """
-
-    def __init__(self, *, width: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Transform each token by itself, (B, S, C)."""
-        hidden = self.dropout(functional.gelu(self.fc1(tokens)))
-        out: Tensor = self.dropout(self.fc2(hidden))
-        return out
-
-
-class DropPath(nn.Module):
-    """Stochastic depth (arXiv:1603.09382): a branch is left out for whole sequences.
-
-    Args:
-        probability: share of sequences that skip the branch in training.
-    """
-
-    def __init__(self, *, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """Return the branch, zeroed for some sequences and scaled for the others, (B, S, C)."""
-        if not self.training or not self.probability:
-            return branch
-        keep = 1 - self.probability
-        kept = branch.new_empty(len(branch), 1, 1).bernoulli_(keep)
-        return branch * (kept / keep)
-
-
-class Block(nn.Module):
-    """One pre-norm transformer block.
-
-    Args:
-        width: feature width C.
-        heads: number of attention heads H.
-        mlp_width: hidden width of the MLP.
-        dropout: probability after attention and inside the MLP.
-        drop_path: share of sequences that skip a branch in training.
-    """
-
-    def __init__(
-        self, *, width: int, heads: int, mlp_width: int, dropout: float, drop_path: float
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=VISION_NORM_EPS)
-        self.attn = Attention(width=width, heads=heads, dropout=dropout)
-        self.norm2 = nn.LayerNorm(width, eps=VISION_NORM_EPS)
-        self.mlp = Mlp(width=width, hidden=mlp_width, dropout=dropout)
-        self.drop_path = DropPath(probability=drop_path)
-
-    def forward(
-        self, tokens: Tensor, mask: Tensor | None = None, num_queries: int | None = None
-    ) -> Tensor:
-        """Return the tokens after the block; only the first Q of them if that is all one needs.
-
-        Args:
-            tokens: (B, S, C).
-            mask: True where a key may be attended, bool (B, 1, 1, S); None: everywhere.
-            num_queries: Q; None: all S.
-
-        Returns:
-            (B, Q, C).
-        """
-        attended = self.attn(self.norm1(tokens), mask, num_queries)  # (B, Q, C)
-        if num_queries is not None:
-            tokens = tokens[:, :num_queries]
-        tokens = tokens + self.drop_path(attended)
-        out: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
-        return out
+from model.all_in_one.token_rolling import roll_tokens_
 
 
 class VisionTransformer(nn.Module):
-    """Patch embedding, positions and blocks. The order of the passes is the network's business.
+    """Patch embedding, positions and blocks. Which tokens they see is the network's business.
 
     The plain class adds a temporal embedding to the patches, never to cls. The distilled class
     has a second special token and leaves its temporal embedding unused.
@@ -171,6 +27,8 @@ class VisionTransformer(nn.Module):
         num_patches: patches N of a frame.
         frames: rows of the temporal embedding.
         is_distilled: whether to build the distilled class.
+        has_mask_token: whether patches can be hidden.
+        num_rolled: image tokens of a frame that roll each way.
         dropout: probability after the positions and inside the blocks.
         drop_path: stochastic depth of the last block; it rises linearly from none in the first.
     """
@@ -186,16 +44,22 @@ class VisionTransformer(nn.Module):
         num_patches: int,
         frames: int,
         is_distilled: bool,
+        has_mask_token: bool,
+        num_rolled: int,
         dropout: float,
         drop_path: float,
     ) -> None:
         super().__init__()
         self.num_special = 2 if is_distilled else 1
+        self.num_rolled = num_rolled
+        self.has_mask_token = has_mask_token
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_special + num_patches, width))
         self.temporal_embed = nn.Parameter(torch.zeros(1, frames, width))
         if is_distilled:
             self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
+        if has_mask_token:
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.patch_embed = PatchEmbedding(patch=patch, width=width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -210,13 +74,17 @@ class VisionTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=VISION_NORM_EPS)
 
-    def embed_frames(self, frames: Tensor, order: Tensor | None) -> Tensor:
+    def embed_frames(
+        self, frames: Tensor, order: Tensor | None, hidden: Tensor | None = None
+    ) -> Tensor:
         """Return the tokens of each frame: the special ones, then its patches.
 
         Args:
             frames: normalised frames, (B, T, 3, S, S).
             order: raster index of the patch in each slot, int64 (N,) or one such row per frame,
                 (B, T, N); None: raster order. Positions move with their patches.
+            hidden: True for patches, in raster order, whose contents the mask token replaces in
+                all frames, bool (B, N). Their positions stay.
 
         Returns:
             (B, T, P, C).
@@ -233,6 +101,8 @@ class VisionTransformer(nn.Module):
         if num_patches != self.pos_embed.shape[1] - self.num_special:
             wanted = self.pos_embed.shape[1] - self.num_special
             raise ValueError(f"a frame of {num_patches} patches does not fit {wanted} positions")
+        if hidden is not None:
+            patches = torch.where(hidden[:, None, :, None], self.mask_token, patches)
         patches = patches + self.pos_embed[:, self.num_special :]
         if self.num_special == 1:
             patches = patches + self.temporal_embed[:, :num_frames, None]
@@ -243,6 +113,39 @@ class VisionTransformer(nn.Module):
             patches = _reorder(patches, order)
         tokens: Tensor = self.dropout(torch.cat((special, patches), dim=2))
         return tokens
+
+    def encode(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        *,
+        roll_from: int | None = None,
+        num_queries: int | None = None,
+    ) -> Tensor:
+        """Send sequences through the blocks and average them over T.
+
+        Args:
+            tokens: (B, T, S, C); overwritten if they roll.
+            mask: True where a key may be attended, bool (B, S); None: everywhere.
+            roll_from: slot of the first image token if tokens roll before each block.
+            num_queries: how many tokens Q the last block computes; None: all.
+
+        Returns:
+            features of the first Q tokens, or of all, (B, Q, C).
+        """
+        clips, frames = tokens.shape[:2]
+        tokens = tokens.flatten(0, 1)  # (B T, S, C)
+        if mask is not None:
+            mask = mask.repeat_interleave(frames, dim=0)[:, None, None]  # (B T, 1, 1, S)
+        last = len(self.blocks) - 1
+        for index, block in enumerate(self.blocks):
+            if roll_from is not None:
+                by_clip = tokens.unflatten(0, (clips, frames))
+                roll_tokens_(by_clip, start=roll_from, count=self.num_rolled)
+            tokens = block(tokens, mask, num_queries if index == last else None)
+        normed: Tensor = self.norm(tokens)
+        features: Tensor = normed.unflatten(0, (clips, frames)).mean(dim=1)
+        return features
 
     def special_tokens(self) -> tuple[Tensor, ...]:
         """Return the learned tokens that stand before the patches, each (1, 1, C)."""
