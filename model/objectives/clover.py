@@ -74,7 +74,7 @@ def clover_losses(
     video, text, masked_video = embeddings.video, embeddings.text, embeddings.masked_video
     scale = {"temperature": temperature}
     of_video = (text, embeddings.masked_text, embeddings.joint_video)
-    of_text = (video, embeddings.joint_text)
+    of_text: tuple[Tensor, ...] = (video, embeddings.joint_text)
     if masked_video is not None:
         of_text = (video, masked_video, embeddings.joint_text)
     ranked = pairwise_ranking_loss(video, text, embeddings.masked_text, margin=margin, **scale)
