@@ -38,6 +38,7 @@ class Dims:
         roll_order: which patches those are: the first and last in raster order (the top and
             bottom rows of the frame), or patches spread evenly over it.
         rolls_unimodal: tokens roll in the video-only pass too (never in the published networks).
+        has_rank_head: texts are ranked for a clip by a head of its own (files tuned for ranking).
         has_joint_heads: what Clover's objectives need beside the projections exists: the mask token
             of patches and the projections of the fused pass (in none of the published networks).
     """
@@ -61,6 +62,7 @@ class Dims:
     roll_share: int = 8
     roll_order: RollOrder = "raster"
     rolls_unimodal: bool = False
+    has_rank_head: bool = False
     has_joint_heads: bool = False
 
     def __post_init__(self) -> None:

@@ -48,6 +48,8 @@ class AllInOne(nn.Module):
         is_distilled: the class with a second special token and no temporal position.
         has_matching_head: whether pairs can be matched.
         has_mlm_head: whether hidden words can be named.
+        has_rank_head: whether texts are ranked for a clip by a head of its own, as in files that
+            were tuned for ranking.
         num_rolled: image tokens that roll each way before each block.
         roll_order: which patches these are.
         rolls_unimodal: tokens roll in the video-only pass too.
@@ -76,6 +78,7 @@ class AllInOne(nn.Module):
         is_distilled: bool,
         has_matching_head: bool,
         has_mlm_head: bool,
+        has_rank_head: bool,
         num_rolled: int,
         roll_order: RollOrder,
         rolls_unimodal: bool,
@@ -112,6 +115,9 @@ class AllInOne(nn.Module):
             self.mlm_score = MaskedLanguageHead(width=width, vocabulary=vocabulary)
         if has_matching_head:
             self.itm_score = MatchingHead(width=width)
+        if has_rank_head:
+            self.rank_output = nn.Linear(width, 1)
+        self.has_rank_head = has_rank_head
         if projection:
             self.txt_proj = nn.Linear(width, projection)
             self.vid_proj = nn.Linear(width, projection)
@@ -228,8 +234,27 @@ class AllInOne(nn.Module):
         return pooled
 
     def rank_score(self, fused: Fused) -> Tensor:
-        """Return the score that ranks texts for a clip, (B,): row 1 of the matching head."""
+        """Return the score that ranks texts for a clip, (B,).
+
+        It is that of the ranking head, or if there is none row 1 of the matching head, which the
+        ranking head starts as in the published recipes.
+        """
+        if self.has_rank_head:
+            scores: Tensor = self.rank_output(fused.pooled)
+            return scores[:, 0]
         return self.match_logits(fused)[:, 1]
+
+    def log_odds(self, pooled: Tensor) -> Tensor:
+        """Return what hits are re-ranked by, for pooled features (B, C): float32 (B,).
+
+        These are the log-odds of a match. A ranking head gives its score instead: it was trained
+        to order, so its differences are log-odds and its zero means nothing.
+        """
+        if self.has_rank_head:
+            scores: Tensor = self.rank_output(pooled)
+            return scores[:, 0].float()
+        logits: Tensor = self.itm_score(pooled).float()
+        return logits[:, 1] - logits[:, 0]
 
     def mlm_logits(self, features: Tensor) -> Tensor:
         """Return logits over the vocabulary for text features (..., C): (..., V)."""
@@ -328,6 +353,7 @@ def assemble(dims: Dims, *, dropout: float = 0.0, drop_path: float = 0.0) -> All
         is_distilled=dims.is_distilled,
         has_matching_head=dims.has_matching_head,
         has_mlm_head=dims.has_mlm_head,
+        has_rank_head=dims.has_rank_head,
         num_rolled=dims.num_rolled,
         roll_order=dims.roll_order,
         rolls_unimodal=dims.rolls_unimodal,

@@ -57,7 +57,7 @@ class AllInOneRetriever(RetrievalModel):
             std=preprocessing.std,
             max_text_tokens=dims.max_text_tokens,
             has_retriever=dims.has_projections,
-            has_matcher=dims.has_matching_head,
+            has_matcher=dims.has_matching_head or dims.has_rank_head,
             similarity_weight=similarity_weight,
         )
         self.network = network.to(device).eval().requires_grad_(requires_grad=False)
@@ -115,8 +115,8 @@ class AllInOneRetriever(RetrievalModel):
         with self._inference():
             visual = self.network.visual_tokens(self._read(clips))
             ids, mask = tokens.ids.to(self.device), tokens.mask.to(self.device)
-            logits = self.network.match(ids, mask, visual).float()  # (B, 2)
-            return (logits[:, 1] - logits[:, 0]).cpu()
+            pooled = self.network.pool(ids, mask, visual)  # (B, C)
+            return self.network.log_odds(pooled).cpu()
 
     def _read(self, clips: Tensor) -> Tensor:
         """Move clips to the device and normalise them, float32 (B, T, 3, S, S)."""
