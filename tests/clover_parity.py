@@ -45,8 +45,9 @@ def under(arrays, prefix):
 
 
 def tensors(arrays, prefix):
-    """Return the same as `under` as new tensors, scalars too."""
-    return {name: torch.from_numpy(np.array(v)) for name, v in under(arrays, prefix).items()}
+    """Return the same as `under` as new tensors, scalars too, without what is text."""
+    found = under(arrays, prefix).items()
+    return {name: torch.from_numpy(np.array(v)) for name, v in found if v.dtype.kind != "U"}
 
 
 def rng(salt, name):
