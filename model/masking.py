@@ -1,8 +1,10 @@
 """Which words are hidden for the masked-language objective. Shapes: B texts, L tokens, V words."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.objectives.masked_language import IGNORED
@@ -14,6 +16,11 @@ MASKED_SHARE = 0.8
 """of which 80 % are replaced by the mask token,"""
 RANDOM_SHARE = 0.1
 """10 % by a random word, and the rest stay as they are."""
+
+CONTINUES = "##"
+"""Begins the pieces that continue a word."""
+MASK = "[MASK]"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", MASK)
 
 
 @dataclass(frozen=True)
@@ -57,17 +64,59 @@ class WordMasker:
         self.share = share
         self.generator = generator
 
+    @classmethod
+    def of(
+        cls,
+        tokenizer: Tokenizer,
+        *,
+        share: float = HIDDEN_SHARE,
+        generator: torch.Generator | None = None,
+    ) -> "WordMasker":
+        """Return the masker for a tokenizer of word pieces.
+
+        Args:
+            tokenizer: its pieces that continue a word begin with `##`.
+            share: share of words to hide.
+            generator: where the randomness comes from.
+
+        Raises:
+            ValueError: the tokenizer has no token `[MASK]`.
+        """
+        mask_id = tokenizer.token_to_id(MASK)
+        if mask_id is None:
+            raise ValueError(f"the tokenizer has no token {MASK}: it cannot hide words")
+        pieces = sorted(tokenizer.get_vocab().items(), key=itemgetter(1))
+        is_continuation = torch.zeros(pieces[-1][1] + 1, dtype=torch.bool)
+        is_continuation[[index for piece, index in pieces if piece.startswith(CONTINUES)]] = True
+        return cls(
+            mask_id=mask_id,
+            special_ids=[index for piece, index in pieces if piece in SPECIAL],
+            is_continuation=is_continuation,
+            share=share,
+            generator=generator,
+        )
+
     def __call__(self, tokens: Tokens) -> MaskedWords:
         """Return the texts with some words hidden; the originals are left alone."""
-        is_word = tokens.mask & ~self.is_special[tokens.ids]  # (B, L)
-        hidden = self._choose_words(tokens.ids, is_word)
-        fate = torch.rand(tokens.ids.shape, generator=self.generator)
-        drawn = torch.randint(len(self.drawable), tokens.ids.shape, generator=self.generator)
+        ids = tokens.ids.cpu()
+        is_word = tokens.mask.cpu() & ~self.is_special[ids]  # (B, L)
+        return self.hide(tokens, self._choose_words(ids, is_word))
+
+    def hide(self, tokens: Tokens, hidden: Tensor) -> MaskedWords:
+        """Hide the tokens that were chosen: mask, exchange or keep each, by the shares of BERT.
+
+        Args:
+            tokens: left alone.
+            hidden: which of them are to be named, bool (B, L) on the CPU.
+        """
+        device, ids = tokens.ids.device, tokens.ids.cpu()
+        fate = torch.rand(ids.shape, generator=self.generator)
+        drawn = torch.randint(len(self.drawable), ids.shape, generator=self.generator)
         is_random = hidden & (fate >= MASKED_SHARE) & (fate < MASKED_SHARE + RANDOM_SHARE)
-        ids = tokens.ids.masked_fill(hidden & (fate < MASKED_SHARE), self.mask_id)
+        labels = ids.masked_fill(~hidden, IGNORED)
+        ids = ids.masked_fill(hidden & (fate < MASKED_SHARE), self.mask_id)
         ids = torch.where(is_random, self.drawable[drawn], ids)
-        labels = tokens.ids.masked_fill(~hidden, IGNORED)
-        return MaskedWords(Tokens(ids, tokens.mask), labels)
+        return MaskedWords(Tokens(ids.to(device), tokens.mask), labels.to(device))
 
     def _choose_words(self, ids: Tensor, is_word: Tensor) -> Tensor:
         """Draw words and return which tokens belong to them, bool (B, L)."""
