@@ -92,7 +92,7 @@ class SemanticMasker:
         for slot, index in enumerate(ids):
             if self.words.is_special[index]:
                 continue
-            piece = self.tokenizer.id_to_token(index)
+            piece = self.tokenizer.id_to_token(index) or ""
             if piece.startswith(CONTINUES) and words:
                 words[-1] += piece.removeprefix(CONTINUES)
                 spans[-1] = (spans[-1][0], slot + 1)

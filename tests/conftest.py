@@ -23,7 +23,10 @@ MIB = 1024 * 1024
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--parity-fixtures", default="tests/data/parity", help="folder of fixture-*.npz files"
+        "--parity-fixtures",
+        default="tests/data/parity",
+        help="folder with fixture-*.npz (All-in-One) and fixture.npz (Clover), or with subfolders "
+        "all_in_one and clover that hold them",
     )
 
 

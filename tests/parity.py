@@ -138,9 +138,15 @@ class Case:
         return network
 
 
+def find_files(folder):
+    """Return the files of a folder, and of its subfolder `all_in_one`, by name."""
+    below = (Path(folder), Path(folder) / "all_in_one")
+    return {path.name: path for place in below for path in sorted(place.glob("fixture-*.npz"))}
+
+
 def find_cases(folder):
     """Return every case of every file of a folder, the cases of one file in a row."""
-    paths = [path for path in sorted(Path(folder).glob("fixture-*.npz")) if "meta" in _open(path)]
+    paths = [path for path in find_files(folder).values() if "meta" in _open(path)]
     return [Case(path, name) for path in paths for name in Case(path, "").meta["cases"]]
 
 
