@@ -21,6 +21,8 @@ from model.data import Batch, collate
 from model.objectives.checking import Checker
 from model.objectives.naming import Namer
 from model.plan import Plan
+from model.recipes.world import WorldRecipe
+from model.recipes.world_objectives import WorldObjectives
 from model.train import Training
 from model.world.batches import WorldBatches
 from model.world.checkpoint import DIMS, PREPROCESSING, TOKENIZER, make_masker
@@ -63,7 +65,7 @@ def main() -> None:
             print(json.dumps({"arm": arm, "seed": arguments.seed, **figures}), flush=True)
 
 
-def start(dims: Dims, seed: int) -> Training:
+def start(dims: Dims, seed: int) -> Training[WorldRecipe]:
     """Return a fresh run."""
     torch.manual_seed(seed)
     network = build(dims)
@@ -71,22 +73,27 @@ def start(dims: Dims, seed: int) -> Training:
     plan = Plan(
         steps=DUAL_STEPS + FUSED_STEPS,
         cooldown_steps=100,
+        average=0.98,
+        seed=seed,
+    )
+    objectives = WorldObjectives(
         fused_from=DUAL_STEPS,
         twin_share=1.0,
         group_share=1.0,
         contrast_every=4,
         checking_weight=1.0,
         masked_texts=0,
-        average=0.98,
-        seed=seed,
     )
     namer = Namer(width=dims.projection, num_classes=NUM_CLASSES, weights=WEIGHTS)
     checker = Checker(width=dims.width, num_facts=len(NUM_CLASSES))
     masker = make_masker(TOKENIZER)
-    return Training(network=network, namer=namer, checker=checker, masker=masker, plan=plan)
+    recipe = WorldRecipe(
+        network=network, namer=namer, checker=checker, masker=masker, objectives=objectives
+    )
+    return Training(recipe=recipe, plan=plan)
 
 
-def learn(training: Training, world: WorldBatches, *, until: int) -> None:
+def learn(training: Training[WorldRecipe], world: WorldBatches, *, until: int) -> None:
     """Train up to a step."""
     steps = map(partial(batch_of, world), range(training.step, until))
     for step in training.run(steps):

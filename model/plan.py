@@ -1,61 +1,49 @@
-"""How a network is trained, as values that a card can record."""
+"""How a network is trained, whatever the objectives: values that a card can record."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
+
+Schedule = Literal["hold", "cosine"]
+TrainPrecision = Literal["bfloat16", "float32"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to train.
+    """How to train. What is learned is a recipe's business.
 
     Attributes:
         steps: after so many, training ends.
         until: if another plan takes over before that: the number of steps after which.
         learning_rate: of AdamW, after warm-up.
         warmup_steps: the learning rate rises over these.
-        cooldown_steps: it falls to zero over the last of these; in between it stays, so that
-            training can be stopped, looked at, and continued.
+        schedule: `hold` keeps the learning rate, so that training can be stopped, looked at and
+            continued; `cosine` lets it fall along half a wave from the end of warm-up.
+        cooldown_steps: of `hold`: the learning rate falls to zero over the last of these.
+        floor: of `cosine`: the share of the learning rate that is left at the end.
         weight_decay: of matrices.
-        temperature: divides the similarities of VTC.
-        rivals: pairs of videos R per step that the fused pass must tell apart; 0: no fused pass.
-        twin_share: share of the rivals that are a group's first two, the hardest to tell apart.
-        group_share: share of the rivals that are from one group; the rest are the most similar
-            of the batch.
-        fused_from: the first step with a fused pass.
-        contrast_every: the dual stream learns every so many steps only; in the others it merely
-            says which videos of the batch are alike.
-        masked_texts: texts per step of which words are hidden.
-        masked_share: share of words that are hidden.
-        masked_weight: weight of the masked-language loss.
-        contrast_weight: weight of the contrastive loss over the batch.
-        group_weight: weight of the contrastive loss inside each group.
-        naming_weight: weight of naming what is in a clip, and what a text tells.
-        checking_weight: weight of saying which facts of a pair are told rightly.
         largest_gradient: gradients are scaled down to this norm.
         average: weight of the past in the running average of the weights, which is what is kept.
-        seed: draws rivals and hidden words.
+        micro_batch: rows that one process sends through the network at a time; None: all of its
+            rows. The gradients are the same.
+        recomputes_blocks: blocks keep their inputs only and run again in the backward pass.
+        precision: type in which matrices are multiplied; weights and sums are float32.
+        seed: draws all that is random in a step, with the number of the step.
     """
 
     steps: int
     until: int | None = None
     learning_rate: float = 1.5e-3
     warmup_steps: int = 100
+    schedule: Schedule = "hold"
     cooldown_steps: int = 0
+    floor: float = 0.0
     weight_decay: float = 0.02
-    temperature: float = 0.05
-    rivals: int = 8
-    twin_share: float = 0.6
-    group_share: float = 0.85
-    fused_from: int = 0
-    contrast_every: int = 1
-    masked_texts: int = 8
-    masked_share: float = 0.3
-    masked_weight: float = 0.3
-    contrast_weight: float = 0.5
-    group_weight: float = 0.5
-    naming_weight: float = 1.0
-    checking_weight: float = 0.0
     largest_gradient: float = 1.0
     average: float = 0.995
+    micro_batch: int | None = None
+    recomputes_blocks: bool = False
+    precision: TrainPrecision = "bfloat16"
     seed: int = 0
 
     @property
@@ -66,5 +54,13 @@ class Plan:
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.schedule == "cosine":
+            return self.learning_rate * warm * self._wave(step)
         left = (self.steps - step) / max(1, self.cooldown_steps)
         return self.learning_rate * warm * min(1.0, left)
+
+    def _wave(self, step: int) -> float:
+        """Return 1 up to the end of warm-up, then half a cosine wave down to the floor."""
+        falling = max(1, self.steps - self.warmup_steps)
+        passed = min(1.0, max(0.0, (step - self.warmup_steps) / falling))
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * passed))

@@ -93,6 +93,10 @@ class Tokens:
         """Return some of the texts."""
         return Tokens(self.ids[rows], self.mask[rows])
 
+    def to(self, device: torch.device) -> "Tokens":
+        """Return the texts on a device."""
+        return Tokens(self.ids.to(device), self.mask.to(device))
+
 
 class RetrievalModel(ABC):
     """What every family can do. Thread safe; gradients off; results are float32 on the CPU."""

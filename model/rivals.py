@@ -5,11 +5,11 @@ from torch import Tensor
 
 from model.data import Batch
 from model.objectives.matching import hard_negatives
-from model.plan import Plan
+from model.recipes.world_objectives import WorldObjectives
 
 
 def choose_rivals(
-    batch: Batch, similarity: Tensor, plan: Plan, generator: torch.Generator
+    batch: Batch, similarity: Tensor, plan: WorldObjectives, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Choose pairs of rows whose clips and texts the fused pass must tell apart.
 

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 
@@ -22,11 +22,15 @@ from model.objectives.checking import Checker
 from model.objectives.naming import Namer
 from model.plan import Plan
 from model.preprocessing import Preprocessing
+from model.recipes.world import WorldRecipe
+from model.recipes.world_objectives import WorldObjectives
 from model.train import Step, Training
 from model.world.batches import WorldBatches
 from model.world.labels import NUM_CLASSES, WEIGHTS
 from model.world.preparation import prepare
 from model.world.vocabulary import MASK, SPECIAL, make_tokenizer
+
+WorldTraining = Training[WorldRecipe]
 
 SEED = 1
 TOKENIZER = make_tokenizer(40)
@@ -54,74 +58,46 @@ WORLD = WorldBatches(
     full_from=1200,
     terse_from=5250,
 )
-PLANS = (
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Part of a run: how it is trained, and for what."""
+
+    plan: Plan
+    objectives: WorldObjectives
+
+
+MANY = WorldObjectives(rivals=16, masked_texts=4)
+STAGES = (
     # Motion first, the dual stream alone; then everything, with a fused pass that is asked mostly
     # about counterparts. It learns order, but not that other families are wrong:
-    Plan(steps=2750, fused_from=1200, seed=SEED),
+    Stage(Plan(steps=2750, seed=SEED), WorldObjectives(fused_from=1200)),
     # The fused pass meets videos of other families too.
-    Plan(
-        steps=3500,
-        warmup_steps=0,
-        rivals=16,
-        twin_share=0.3,
-        group_share=0.6,
-        contrast_every=4,
-        masked_texts=4,
-        seed=SEED,
+    Stage(
+        Plan(steps=3500, warmup_steps=0, seed=SEED),
+        replace(MANY, twin_share=0.3, group_share=0.6, contrast_every=4),
     ),
     # Order is learned; most of the time goes to the fused pass and to every other difference.
-    Plan(
-        steps=4250,
-        warmup_steps=0,
-        rivals=16,
-        twin_share=0.15,
-        group_share=0.5,
-        contrast_every=8,
-        masked_texts=4,
-        average=0.998,
-        seed=SEED,
+    Stage(
+        Plan(steps=4250, warmup_steps=0, average=0.998, seed=SEED),
+        replace(MANY, twin_share=0.15, group_share=0.5, contrast_every=8),
     ),
     # That was slow: matching says that something is wrong, checking also says what.
-    Plan(
-        steps=6500,
-        until=5250,
-        warmup_steps=0,
-        cooldown_steps=1500,
-        rivals=16,
-        twin_share=0.15,
-        group_share=0.5,
-        contrast_every=8,
-        checking_weight=2.0,
-        masked_texts=4,
-        seed=SEED,
+    Stage(
+        Plan(steps=6500, until=5250, warmup_steps=0, cooldown_steps=1500, seed=SEED),
+        replace(MANY, twin_share=0.15, group_share=0.5, contrast_every=8, checking_weight=2.0),
     ),
     # The dual stream had lost some of what it knew of short texts; both learn to the end.
-    Plan(
-        steps=7000,
-        warmup_steps=0,
-        cooldown_steps=1500,
-        rivals=16,
-        twin_share=0.15,
-        group_share=0.5,
-        contrast_every=2,
-        checking_weight=2.0,
-        masked_texts=4,
-        seed=SEED,
+    Stage(
+        Plan(steps=7000, warmup_steps=0, cooldown_steps=1500, seed=SEED),
+        replace(MANY, twin_share=0.15, group_share=0.5, contrast_every=2, checking_weight=2.0),
     ),
     # Once more from a higher rate. The phrases that tell where a rise or fall begins ("up from the
     # bottom") came in here; what was trained before this plan had not met them.
-    Plan(
-        steps=8100,
-        warmup_steps=0,
-        learning_rate=1e-3,
-        cooldown_steps=1100,
-        rivals=16,
-        twin_share=0.15,
-        group_share=0.5,
-        contrast_every=2,
-        checking_weight=2.0,
-        masked_texts=4,
-        seed=SEED,
+    Stage(
+        Plan(steps=8100, warmup_steps=0, learning_rate=1e-3, cooldown_steps=1100, seed=SEED),
+        replace(MANY, twin_share=0.15, group_share=0.5, contrast_every=2, checking_weight=2.0),
     ),
 )
 DURATION = "about 85 minutes on two shared cores"
@@ -138,7 +114,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("model/bundled"), help="bundle folder")
     parser.add_argument("--work", type=Path, default=Path("build/checkpoint"), help="run state")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=PLANS[-1].steps, help="stop after so many")
+    parser.add_argument(
+        "--steps", type=int, default=STAGES[-1].plan.steps, help="stop after so many"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     training = start(arguments.work)
@@ -149,11 +127,11 @@ def main() -> None:
     print(json.dumps(report, indent=2))  # noqa: T201 - what the command is for
 
 
-def train(training: Training, *, until: int, work: Path) -> None:
-    """Train by the plans in turn, and keep the state and a bundle as it goes."""
+def train(training: WorldTraining, *, until: int, work: Path) -> None:
+    """Train by the stages in turn, and keep the state and a bundle as it goes."""
     started_s = time.monotonic()
-    for plan in PLANS:
-        training.plan = plan
+    for stage in STAGES:
+        enter(training, stage)
         for step in training.run(batches(training.step)):
             if step.number % SHOW_EVERY == 0:
                 show(step, time.monotonic() - started_s)
@@ -164,6 +142,12 @@ def train(training: Training, *, until: int, work: Path) -> None:
                 return
 
 
+def enter(training: WorldTraining, stage: Stage) -> None:
+    """Go on by the plan and for the objectives of a stage."""
+    training.plan = stage.plan
+    training.recipe.objectives = stage.objectives
+
+
 def show(step: Step, passed_s: float) -> None:
     """Print one line about a step."""
     losses = " ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
@@ -172,14 +156,21 @@ def show(step: Step, passed_s: float) -> None:
     sys.stdout.flush()
 
 
-def start(work: Path) -> Training:
+def start(work: Path) -> WorldTraining:
     """Return a fresh run, or the one that was left in a folder."""
     network = build(DIMS)
     prepare(network, seed=SEED)
     namer = Namer(width=DIMS.projection, num_classes=NUM_CLASSES, weights=WEIGHTS)
     checker = Checker(width=DIMS.width, num_facts=len(NUM_CLASSES))
     masker = make_masker(TOKENIZER)
-    training = Training(network=network, namer=namer, checker=checker, masker=masker, plan=PLANS[0])
+    recipe = WorldRecipe(
+        network=network,
+        namer=namer,
+        checker=checker,
+        masker=masker,
+        objectives=STAGES[0].objectives,
+    )
+    training = Training(recipe=recipe, plan=STAGES[0].plan)
     work.mkdir(parents=True, exist_ok=True)
     if (work / "run.safetensors").exists():
         training.load(work / "run.safetensors")
@@ -199,11 +190,13 @@ def make_masker(tokenizer: Tokenizer) -> WordMasker:
         mask_id=MASK,
         special_ids=list(range(len(SPECIAL))),
         is_continuation=torch.tensor([word.startswith("##") for word, _ in words]),
-        share=PLANS[0].masked_share,
+        share=STAGES[0].objectives.masked_share,
     )
 
 
-def write_bundle(training: Training, folder: Path, report: dict[str, object] | None = None) -> None:
+def write_bundle(
+    training: WorldTraining, folder: Path, report: dict[str, object] | None = None
+) -> None:
     """Write the running average of the weights as a bundle."""
     network = build(DIMS)
     network.load_state_dict(training.average)
@@ -216,7 +209,7 @@ def write_bundle(training: Training, folder: Path, report: dict[str, object] | N
         "seed": SEED,
         "steps": training.step,
         "duration": DURATION,
-        "plans": [asdict(plan) for plan in PLANS],
+        "stages": [asdict(stage) for stage in STAGES],
         "world": asdict(WORLD),
         "license": "Apache-2.0",
         "report": report,

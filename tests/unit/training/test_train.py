@@ -10,15 +10,17 @@ from tokenizers import Tokenizer
 
 from model.all_in_one.dims import Dims
 from model.all_in_one.network import build
-from model.data import Batch, collate, pad, prefetch
+from model.data import Batch, collate, pad, prefetch, trim
 from model.masking import WordMasker
 from model.objectives.checking import Checker
 from model.objectives.contrastive import contrastive_loss, group_contrastive_loss
 from model.objectives.naming import UNKNOWN, Namer
 from model.plan import Plan
 from model.preprocessing import Preprocessing
+from model.recipes.world import WorldRecipe
+from model.recipes.world_objectives import WorldObjectives
 from model.rivals import choose_rivals
-from model.train import Training, trim
+from model.train import Training
 from model.world.batches import WorldBatches
 from model.world.labels import NUM_CLASSES, WEIGHTS
 from model.world.preparation import prepare
@@ -39,10 +41,11 @@ DIMS = Dims(
 )
 PREPROCESSING = Preprocessing(resize_short=32, frame_size=32, frames_per_clip=4)
 WORLD = WorldBatches(seed=3, frame_size=32, frames_per_clip=4, families=3)
-PLAN = Plan(steps=6, warmup_steps=2, cooldown_steps=2, rivals=3, masked_texts=4)
+PLAN = Plan(steps=6, warmup_steps=2, cooldown_steps=2)
+OBJECTIVES = WorldObjectives(rivals=3, masked_texts=4)
 
 
-def start(plan: Plan = PLAN) -> Training:
+def start(plan: Plan = PLAN, objectives: WorldObjectives = OBJECTIVES) -> Training[WorldRecipe]:
     torch.manual_seed(0)
     network = build(DIMS)
     prepare(network, seed=1)
@@ -54,7 +57,10 @@ def start(plan: Plan = PLAN) -> Training:
         is_continuation=torch.zeros(DIMS.vocabulary, dtype=torch.bool),
     )
     checker = Checker(width=DIMS.width, num_facts=len(NUM_CLASSES))
-    return Training(network=network, namer=namer, checker=checker, masker=masker, plan=plan)
+    recipe = WorldRecipe(
+        network=network, namer=namer, checker=checker, masker=masker, objectives=objectives
+    )
+    return Training(recipe=recipe, plan=plan)
 
 
 def batches(first: int = 0) -> list[Batch]:
@@ -90,18 +96,18 @@ def test_one_batch_can_be_learned_by_heart():
 
 
 def test_the_fused_pass_waits_for_its_turn():
-    plan = replace(PLAN, fused_from=1, checking_weight=1.0)
-    first, second = islice(start(plan).run(batches()), 2)
+    objectives = replace(OBJECTIVES, fused_from=1, checking_weight=1.0)
+    first, second = islice(start(objectives=objectives).run(batches()), 2)
     assert "matching" not in first.losses
     assert {"matching", "checked"} <= set(second.losses)
 
 
 def test_the_dual_stream_may_rest_while_the_fused_pass_learns():
-    training = start(replace(PLAN, contrast_every=2))
+    training = start(objectives=replace(OBJECTIVES, contrast_every=2))
     first, second = islice(training.run(batches()), 2)
     assert "contrast" in first.losses
     assert "contrast" not in second.losses
-    training.plan = replace(training.plan, masked_texts=0, weight_decay=0.0)
+    training.recipe.objectives = replace(training.recipe.objectives, masked_texts=0)
     before = {name: value.clone() for name, value in training.network.named_parameters()}
     training.optimizer.state.clear()
     training.step = 1
@@ -135,8 +141,8 @@ def test_rivals_are_never_true_of_each_other():
     similarity = torch.rand(12, 12)
     for seed in range(30):
         generator = torch.Generator().manual_seed(seed)
-        ours, theirs = choose_rivals(batch, similarity, PLAN, generator)
-        assert len(ours) == PLAN.rivals
+        ours, theirs = choose_rivals(batch, similarity, OBJECTIVES, generator)
+        assert len(ours) == OBJECTIVES.rivals
         assert not batch.is_true[ours, theirs].any()
         assert not batch.is_true[theirs, ours].any()
 
