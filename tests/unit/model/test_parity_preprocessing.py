@@ -1,13 +1,12 @@
 """Pixels, frame numbers and metrics are the published ones. See tests/parity.py."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from model.evaluate import Recall, text_to_video_ranks, video_to_text_ranks
+from model.metrics import Recall, rank_texts, rank_videos
 from model.preprocessing import Preprocessing
 from model.video.sample_times import sample_indices
 from model.video.transforms import to_square
@@ -21,7 +20,9 @@ PUBLISHED = Preprocessing(resize_short=268, frame_size=224, frames_per_clip=3)
 
 @pytest.fixture(scope="module")
 def stored(request):
-    path = Path(request.config.getoption("parity_fixtures")) / "fixture-aux.npz"
+    path = parity.find_files(request.config.getoption("parity_fixtures")).get("fixture-aux.npz")
+    if path is None:
+        pytest.skip("this folder has no numbers of preprocessing")
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -52,12 +53,12 @@ def test_frames_are_resized_cropped_and_scaled_alike(stored, name):
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_recall_and_ranks_count_ties_alike(stored, name):
     similarity = stored[f"metrics/{name}/sims"]
-    for ranks, wanted in (
-        (text_to_video_ranks(similarity), stored[f"metrics/{name}/t2v"]),
-        (video_to_text_ranks(similarity), stored[f"metrics/{name}/v2t"]),
+    for ranking, wanted in (
+        (rank_videos(similarity), stored[f"metrics/{name}/t2v"]),
+        (rank_texts(similarity), stored[f"metrics/{name}/v2t"]),
     ):
-        recall = Recall.of(ranks)
-        found = [recall.r1, recall.r5, recall.r10, recall.median_rank, ranks.mean() + 1]
+        recall = Recall.of(ranking)
+        found = [recall.r1, recall.r5, recall.r10, recall.median_rank, recall.mean_rank]
         r1, r5, r10, _, median_rank, mean_rank = wanted
         assert found == pytest.approx([r1, r5, r10, median_rank, mean_rank], abs=1e-9)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.evaluate import Recall, text_to_video_ranks
+from model.metrics import Recall, rank_videos
 from model.objectives.clover import TriModal, clover_losses
 from model.objectives.contrastive import contrastive_loss
 from model.objectives.focal import focal_masked_language_loss
@@ -106,7 +106,7 @@ def test_the_fine_tuning_loss_is_our_contrastive_loss(arrays, case, temperature)
 def test_recall_and_median_rank(arrays, case):
     stored = clover_parity.tensors(arrays, f"fn_met{case}_")
     texts, videos = (functional.normalize(stored[f"in_{short}"], eps=1e-8) for short in "tv")
-    found = Recall.of(text_to_video_ranks((texts @ videos.T).numpy()))
+    found = Recall.of(rank_videos((texts @ videos.T).numpy()))
     recalls = (found.r1, found.r5, found.r10)
     summed = sum(recalls) - found.median_rank
     ours = torch.tensor([*recalls, found.median_rank, summed], dtype=torch.float64)
