@@ -14,6 +14,7 @@ from torch import nn
 
 from model.bundle_checks import Precision
 from model.bundle_files import BundleError, BundleParts, bundle_digest, open_bundle, write_bundle
+from model.composite import CompositeRetriever, find_matcher
 from model.preprocessing import Preprocessing
 from model.retrieval import RetrievalModel
 from model.trainable import Sizes, TrainableBundle
@@ -89,7 +90,11 @@ def load_bundle(
         BundleError: the bundle is damaged, was changed, or does not fit together.
     """
     parts = open_bundle(folder)
-    return _family(parts).load(parts, device=device, precision=precision)
+    found = _family(parts).load(parts, device=device, precision=precision)
+    matcher = find_matcher(parts)
+    if matcher is None:
+        return found
+    return CompositeRetriever(found, load_bundle(matcher, device=device, precision=precision))
 
 
 def load_trainable(folder: Path) -> TrainableBundle:
