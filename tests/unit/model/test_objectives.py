@@ -7,7 +7,12 @@ import torch
 
 from model.objectives.contrastive import contrastive_loss
 from model.objectives.masked_language import IGNORED, masked_language_loss
-from model.objectives.matching import hard_negatives, matching_loss
+from model.objectives.matching import (
+    hard_negatives,
+    keep_half,
+    matching_loss,
+    uniform_negatives,
+)
 from model.objectives.ranking import ranking_loss
 from model.objectives.word_patch_alignment import alignment_loss, transport_plan
 
@@ -34,6 +39,28 @@ def test_hard_negatives_are_wrong_and_the_most_similar():
 def test_hard_negatives_need_a_wrong_candidate():
     with pytest.raises(ValueError, match="no wrong candidate"):
         hard_negatives(torch.zeros(2, 2), torch.ones(2, 2).bool(), temperature=1.0)
+
+
+def test_uniform_negatives_are_wrong_and_equally_likely():
+    is_positive = torch.eye(4).bool().repeat_interleave(3000, dim=0)
+    drawn = uniform_negatives(is_positive, generator=torch.Generator().manual_seed(0))
+    counts = drawn.view(4, 3000)
+    for own, row in enumerate(counts):
+        shares = row.bincount(minlength=4) / 3000
+        assert shares[own] == 0
+        assert shares[shares > 0].tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+
+
+def test_uniform_negatives_need_a_wrong_candidate():
+    with pytest.raises(ValueError, match="no wrong candidate"):
+        uniform_negatives(torch.ones(2, 2).bool())
+
+
+def test_half_of_the_pairs_stay_wherever_they_stand():
+    labels = torch.stack([keep_half(5) for _ in range(200)])
+    assert (labels.sum(dim=1) == 2).all()
+    assert labels.any(dim=0).all()
+    assert not labels.all(dim=0).any()
 
 
 def test_words_that_were_not_hidden_do_not_count():
