@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, wait
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 from uuid import UUID
@@ -17,6 +18,7 @@ from model.device import choose_device
 from model.retrieval import RetrievalModel, clips_to_tensor
 from service.errors import UnavailableError
 from service.recent import Recent
+from service.registry import Facts
 from service.settings import Settings
 
 TEXTS_PER_PASS = 32
@@ -48,6 +50,22 @@ class Pair(NamedTuple):
     key: ClipKey
     clip: NDArray[np.uint8]
     deadline: float
+
+
+def read_facts(bundle_path: Path) -> Facts:
+    """Load a bundle, which proves that it can be used, and say what it is.
+
+    Raises:
+        BundleError: the folder holds no bundle that can be used.
+    """
+    spec = load_bundle(bundle_path, precision="float32").spec
+    return Facts(
+        family=spec.family,
+        digest=bundle_digest(bundle_path),
+        can_search=spec.has_retriever,
+        can_match=spec.has_matcher,
+        spec=asdict(spec),
+    )
 
 
 class Encoder:

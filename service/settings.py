@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     )
 
     # The model
-    bundle: Path | None = Field(None, description="Bundle folder; the bundled one if unset.")
+    bundle: Path | None = Field(None, description="Bundle folder; if unset, the model in use.")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="Where networks run.")
     torch_threads: int = Field(0, ge=0, description="CPU threads of one process; 0 = by cores.")
 
@@ -108,5 +108,5 @@ class Settings(BaseSettings):
 
     @property
     def bundle_path(self) -> Path:
-        """The folder of the bundle that is used."""
+        """The folder of the configured bundle, or of the one that comes along."""
         return self.bundle or Path(__file__).parents[1] / "model" / "bundled"

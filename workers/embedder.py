@@ -15,6 +15,8 @@ from model.bundle import BundleError, bundle_digest, load_bundle
 from model.device import choose_device
 from model.retrieval import RetrievalModel, RetrievalSpec, clips_to_tensor
 from service.catalog.generation_queries import ActiveGeneration
+from service.models import find_bundle
+from service.registry import Registry
 from service.settings import Settings
 
 MAX_WAIT_MS = 20.0
@@ -120,7 +122,8 @@ def load_embedder(
     """
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
-    folder = _find_bundle(generation, (Path(generation.bundle_path), settings.bundle_path))
+    registered = find_bundle(generation, Registry(settings.data_dir), None)
+    folder = _find_bundle(generation, (registered, settings.bundle_path))
     network = load_bundle(folder, device=choose_device(settings.device))
     log.info("bundle_loaded", name=generation.name, folder=str(folder))
     return Embedder(network, max_batch=settings.embed_batch, on_pass=on_pass)

@@ -14,7 +14,11 @@ from service.api.jobs import read_watched
 from service.api.metrics import Metrics
 from service.api.state import Gate, SearchParts, State
 from service.api.system import read_figures
-from service.catalog.generation_queries import ActiveGeneration, ensure_active_generation
+from service.catalog.generation_queries import (
+    ActiveGeneration,
+    ensure_active_generation,
+    find_active_generation,
+)
 from service.catalog.session import (
     in_transaction,
     make_engine,
@@ -26,6 +30,8 @@ from service.encoder import Encoder
 from service.errors import ServiceError
 from service.index.replica import IndexReplica
 from service.jobs import JobSender
+from service.models import find_bundle
+from service.registry import Registry
 from service.search import ClipStore
 from service.settings import Settings
 from service.storage import Storage
@@ -70,8 +76,9 @@ class Running:
         """Load the bundle, make sure that it is the one that is searched, start the replica."""
         state = self.state
         try:
-            self._encoder = Encoder(state.settings.bundle_path, state.settings)
-            register_bundle(state, self._encoder)
+            path = choose_bundle(state)
+            self._encoder = Encoder(path, state.settings)
+            register_bundle(state, self._encoder, path)
             replica = IndexReplica(
                 reads=state.reads,
                 sessions=state.sessions,
@@ -85,14 +92,15 @@ class Running:
             log.exception("search_not_started", reason=error.reason)
             state.search_parts.set_failed(error.detail)
         except Exception:
-            log.exception("search_not_started", bundle=str(state.settings.bundle_path))
+            log.exception("search_not_started")
             state.search_parts.set_failed("The model could not be loaded; the log says why.")
 
     def _open_encoder(self, generation: ActiveGeneration) -> Encoder:
         loaded = self._encoder
         if loaded is not None and loaded.digest == generation.bundle_digest:
             return loaded
-        return Encoder(Path(generation.bundle_path), self.state.settings)
+        settings = self.state.settings
+        return Encoder(find_bundle(generation, Registry(settings.data_dir), None), settings)
 
 
 def start(settings: Settings, metrics: Metrics) -> Running:
@@ -132,16 +140,22 @@ def start(settings: Settings, metrics: Metrics) -> Running:
     return running
 
 
-def register_bundle(state: State, encoder: Encoder) -> ActiveGeneration:
+def choose_bundle(state: State) -> Path:
+    """Return the bundle to start with: the configured one, else what is searched already."""
+    with state.reads() as session:
+        active = find_active_generation(session)
+    return find_bundle(active, Registry(state.settings.data_dir), state.settings.bundle)
+
+
+def register_bundle(state: State, encoder: Encoder, path: Path) -> ActiveGeneration:
     """Search with this bundle; at the first start that makes the generation."""
-    path = state.settings.bundle_path.absolute()
     return in_transaction(
         state.sessions,
         lambda session: ensure_active_generation(
             session,
             name=path.name,
             digest=encoder.digest,
-            path=str(path),
+            path=str(path.absolute()),
             spec=asdict(encoder.spec),
         ),
     )

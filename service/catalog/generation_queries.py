@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.change_queries import append_change
@@ -15,8 +15,11 @@ from service.catalog.tables import (
     Generation,
     GenerationState,
     Job,
+    JobKind,
     JobState,
     ModelVersion,
+    Video,
+    VideoState,
 )
 from service.errors import ConflictError, UnavailableError
 
@@ -89,30 +92,103 @@ def ensure_active_generation(
             session.get_one(ModelVersion, found.model_version_id),
         )
     if found is not None:
-        _retire_unused(session, found)
-    version = session.scalar(select(ModelVersion).where(ModelVersion.bundle_digest == digest))
-    if version is None:
-        version = ModelVersion(name=name, bundle_digest=digest, bundle_path=path, spec=dict(spec))
-        session.add(version)
-        session.flush()
-    generation = Generation(model_version_id=version.id, state=GenerationState.ACTIVE)
-    session.add(generation)
-    session.flush()
+        _refuse_if_used(session, found, name=name, digest=digest)
+        _retire(session, found)
+    generation, version = _start(session, name=name, digest=digest, path=path, spec=spec)
     if found is not None:
         _hand_over_jobs(session, found.generation_id, generation.id)
     append_change(session, ChangeOp.PROMOTE, generation_id=generation.id)
     return _describe(generation, version)
 
 
-def _retire_unused(session: Session, active: ActiveGeneration) -> None:
+def switch_generation(
+    session: Session,
+    active: ActiveGeneration,
+    *,
+    name: str,
+    digest: str,
+    path: str,
+    spec: Mapping[str, Any],
+) -> list[UUID]:
+    """Search with another bundle, and queue every video to be embedded by it.
+
+    The last thing that a transaction does. Embeddings of the old generation go: no search can use
+    them any more. A video is found again once its job is done.
+
+    Args:
+        session: a writing session.
+        active: what was searched until now.
+        name: what people call the bundle.
+        digest: digest of its files; it names the embedding space.
+        path: where it lies.
+        spec: what callers must know of the model, as JSON.
+
+    Returns:
+        The jobs that wait.
+    """
+    _retire(session, active)
+    generation, _version = _start(session, name=name, digest=digest, path=path, spec=spec)
+    _hand_over_jobs(session, active.generation_id, generation.id)
+    session.execute(
+        update(Video)
+        .where(Video.state != VideoState.DELETED)
+        .values(state=VideoState.QUEUED, reason=None, detail=None)
+    )
+    session.execute(delete(Embedding).where(Embedding.generation_id == active.generation_id))
+    has_job = exists().where(Job.subject_id == Video.id, Job.generation_id == generation.id)
+    waiting = session.execute(
+        select(Video.id, Video.version).where(Video.state != VideoState.DELETED, ~has_job)
+    )
+    session.add_all(
+        Job(kind=JobKind.INGEST, subject_id=video, generation_id=generation.id, version=version)
+        for video, version in waiting
+    )
+    session.flush()
+    append_change(session, ChangeOp.PROMOTE, generation_id=generation.id)
+    open_jobs = select(Job.id).where(
+        Job.generation_id == generation.id, Job.state == JobState.QUEUED
+    )
+    return list(session.scalars(open_jobs.order_by(Job.created_at)))
+
+
+def count_embedded_videos(session: Session, generation_id: UUID) -> int:
+    """Return how many videos have embeddings in a generation."""
+    counted = select(func.count(Embedding.video_id.distinct()))
+    return session.scalars(counted.where(Embedding.generation_id == generation_id)).one()
+
+
+def _start(
+    session: Session, *, name: str, digest: str, path: str, spec: Mapping[str, Any]
+) -> tuple[Generation, ModelVersion]:
+    """Make a new active generation of a bundle, which is registered if it is not yet."""
+    version = session.scalar(select(ModelVersion).where(ModelVersion.bundle_digest == digest))
+    if version is None:
+        version = ModelVersion(bundle_digest=digest)
+        session.add(version)
+    version.name, version.bundle_path, version.spec = name, path, dict(spec)
+    session.flush()
+    generation = Generation(model_version_id=version.id, state=GenerationState.ACTIVE)
+    session.add(generation)
+    session.flush()
+    return generation, version
+
+
+def _refuse_if_used(session: Session, active: ActiveGeneration, *, name: str, digest: str) -> None:
     is_used = select(Embedding.ordinal).where(Embedding.generation_id == active.generation_id)
     if session.scalar(is_used.limit(1)) is not None:
         raise ConflictError(
-            f"The videos were embedded by bundle {active.name} ({active.bundle_digest[:12]}). "
-            "Start with that bundle, or with an empty data folder.",
+            f"The videos were embedded by bundle {active.name} ({active.bundle_digest[:12]}), not "
+            f"by {name} ({digest[:12]}), as happens when Reelseek brings a new bundled checkpoint. "
+            "Embed them again with it: `reelseek models use bundled --reembed` (or the name of "
+            "another model); or start with the bundle that embedded them.",
             reason="other_bundle",
         )
-    session.get_one(Generation, active.generation_id).state = GenerationState.RETIRED
+
+
+def _retire(session: Session, active: ActiveGeneration) -> None:
+    session.get_one(
+        Generation, active.generation_id, with_for_update=True
+    ).state = GenerationState.RETIRED
     session.flush()
 
 
@@ -124,6 +200,7 @@ def _hand_over_jobs(session: Session, old: UUID, new: UUID) -> None:
         .values(
             generation_id=new,
             state=JobState.QUEUED,
+            attempts=0,
             fence=Job.fence + 1,
             lease_until=None,
             sent_at=None,

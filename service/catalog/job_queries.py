@@ -30,11 +30,14 @@ class LostLeaseError(Exception):
 
 def add_ingest_jobs(session: Session, video: Video) -> list[Job]:
     """Queue one ingest job for each generation that is searched or being filled."""
-    generations = session.scalars(
+    generations = (
         select(Generation)
         .where(Generation.state.in_([GenerationState.ACTIVE, GenerationState.BUILDING]))
         .order_by(Generation.state, Generation.created_at)  # the active one first
+        .with_for_update(read=True)
     )
+    # who waited for a switch to another generation finds none the first time
+    found = session.scalars(generations).all() or session.scalars(generations).all()
     jobs = [
         Job(
             kind=JobKind.INGEST,
@@ -42,7 +45,7 @@ def add_ingest_jobs(session: Session, video: Video) -> list[Job]:
             generation_id=generation.id,
             version=video.version,
         )
-        for generation in generations
+        for generation in found
     ]
     session.add_all(jobs)
     session.flush()

@@ -10,6 +10,7 @@ from service.cli.doctor import doctor
 from service.cli.evaluate import evaluate
 from service.cli.ingest import demo, ingest
 from service.cli.keys import keys, login
+from service.cli.models import models
 from service.cli.search import search
 from service.cli.serve import api, migrate, serve, worker
 
@@ -32,6 +33,7 @@ app.command()(doctor)
 app.command()(audit)
 app.command(hidden=True)(api)
 app.add_typer(keys, name="keys")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

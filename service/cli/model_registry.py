@@ -1,0 +1,103 @@
+"""What the commands of `models` share: the registry, the catalog behind it, and how they fail."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from service.catalog.generation_queries import find_active_generation
+from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
+from service.cli.console import CliError, err, out
+from service.cli.roots import database_errors
+from service.jobs import JobSender
+from service.models import Used, use_model
+from service.registry import Model
+from service.settings import Settings
+
+
+@contextmanager
+def errors_as_sentences(settings: Settings) -> Iterator[None]:
+    """Turn what can be wrong with a model, its files or the database into one sentence."""
+    with database_errors(settings):
+        try:
+            yield
+        except ValueError as error:
+            if not _is_refusal(error):
+                raise
+            sentence = str(error)
+            raise CliError(sentence if sentence.endswith(".") else f"{sentence}.") from error
+        except OSError as error:
+            raise CliError(f"{error.filename or 'A file'}: {error.strerror or error}.") from error
+
+
+def _is_refusal(error: ValueError) -> bool:
+    from model.bundle_files import BundleError  # noqa: PLC0415 (torch is slow to import)
+    from model.importing.errors import ImportRefusedError  # noqa: PLC0415
+
+    return isinstance(error, ImportRefusedError | BundleError)
+
+
+@contextmanager
+def open_catalog(settings: Settings) -> Iterator[Sessions]:
+    """Open the database; it is made if there is none: a model may come before the first start."""
+    upgrade(settings.sqlalchemy_url)
+    engine = make_engine(settings.sqlalchemy_url)
+    try:
+        yield make_sessions(engine)
+    finally:
+        engine.dispose()
+
+
+def active_digest(settings: Settings) -> str | None:
+    """Return the digest of the bundle that is searched; None before the first start."""
+    if settings.database_url is None and not (settings.data_dir / "reelseek.sqlite").exists():
+        return None
+    with open_catalog(settings) as sessions, sessions() as session:
+        active = find_active_generation(session)
+    return None if active is None else active.bundle_digest
+
+
+def as_json_of(model: Model, active: str | None) -> dict[str, Any]:
+    """Return a model for `--json`."""
+    return {
+        "name": model.name,
+        "is_active": model.facts.digest == active,
+        "family": model.facts.family,
+        "can_search": model.facts.can_search,
+        "can_match": model.facts.can_match,
+        "digest": model.facts.digest,
+        "source": model.source,
+        "added_at": model.added_at,
+        "size_bytes": model.size_bytes,
+        "path": model.path,
+        "spec": dict(model.facts.spec),
+    }
+
+
+def switch_to(settings: Settings, model: Model, *, reembed: bool) -> Used:
+    """Load a model, to be sure that it can be used, and search with it from now on."""
+    from service.encoder import read_facts  # noqa: PLC0415 (torch is slow to import)
+
+    facts = read_facts(model.path)
+    sender = JobSender(settings)
+    try:
+        with open_catalog(settings) as sessions:
+            return use_model(sessions, sender, model, facts, reembed=reembed)
+    finally:
+        sender.close()
+
+
+def print_use(name: str, used: Used) -> None:
+    """Say what is searched now, and what happens next."""
+    if used.was_active:
+        out.print(f"{name} is what is searched already.")
+        return
+    out.print(f"{name} is what is searched now.")
+    if used.num_queued:
+        out.print(
+            f"{used.num_queued} videos wait to be embedded; each is found again when it is done."
+        )
+    err.print(
+        "A service that runs takes it over by itself within seconds, unless it was started with "
+        "REELSEEK_BUNDLE: then stop it, unset that, and start it again.",
+        soft_wrap=True,
+    )
