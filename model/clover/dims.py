@@ -13,6 +13,14 @@ MLP_RATIO = 4
 AXES = 3
 """Time, height, width."""
 
+MASK_GRID = 7
+"""Cells along one side of a tube mask, as published,"""
+PATCHES_PER_CELL = 4
+"""or of so many patches each way where seven do not fit."""
+
+MOST_STAGES = 6
+"""Each stage doubles the width."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CloverDims:
@@ -38,7 +46,8 @@ class CloverDims:
         fusion_depth: blocks of the fusion.
         projection: width E of the joint space.
         projection_hidden: width inside the heads that stand for clips.
-        mask_grid: cells G along one side of a tube mask.
+        mask_grid: cells G along one side of a tube mask; seven if they fit the patches, else
+            cells of four by four patches, if not given.
         has_projections: the projections to the joint space exist.
         has_joint_heads: the heads on the fused pass of the tri-modal alignment exist.
         has_matching_head: the head of the matching objective exists (the published code has none).
@@ -67,7 +76,7 @@ class CloverDims:
     fusion_depth: int = 3
     projection: int = 768
     projection_hidden: int = 1536
-    mask_grid: int = 7
+    mask_grid: int = 0
     has_projections: bool = True
     has_joint_heads: bool = True
     has_matching_head: bool = True
@@ -77,12 +86,27 @@ class CloverDims:
     def __post_init__(self) -> None:
         """Fill in the derived sizes and refuse sizes that do not fit together."""
         _check_whole("depths", self.depths)
+        if len(self.depths) > MOST_STAGES:
+            raise ValueError(f"depths of {len(self.depths)} stages are over {MOST_STAGES}")
         for name in _SIZES:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        self._fill_in()
+        self._check_video()
+        if self.width % self.text_heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.text_heads}")
+        if self.has_joint_heads and not self.has_projections:
+            raise ValueError("joint heads need the projections to the joint space")
+
+    def _fill_in(self) -> None:
         heads = self.heads or tuple(max(1, width // HEAD_DIM) for width in self.widths)
+        fits = self.grid % MASK_GRID == 0
+        mask_grid = MASK_GRID if fits else max(1, self.grid // PATCHES_PER_CELL)
         object.__setattr__(self, "heads", heads)
         object.__setattr__(self, "mlp_width", self.mlp_width or MLP_RATIO * self.width)
+        object.__setattr__(self, "mask_grid", self.mask_grid or mask_grid)
+
+    def _check_video(self) -> None:
         _check_whole("heads", self.heads)
         _check_whole("window", self.window)
         if len(self.window) != AXES:
@@ -92,12 +116,8 @@ class CloverDims:
         for width, count in zip(self.widths, self.heads, strict=True):
             if width % count:
                 raise ValueError(f"width {width} of a stage is not a multiple of its {count} heads")
-        if self.width % self.text_heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.text_heads}")
-        if self.has_joint_heads and not self.has_projections:
-            raise ValueError("joint heads need the projections to the joint space")
-        if self.mask_grid > self.grid:
-            raise ValueError(f"mask_grid {self.mask_grid} is finer than {self.grid} patches")
+        if not 0 < self.mask_grid <= self.grid:
+            raise ValueError(f"mask_grid {self.mask_grid} does not fit {self.grid} patches")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -144,7 +164,7 @@ def _check_whole(name: str, values: tuple[int, ...]) -> None:
 _SIZES = (
     *("embed_width", "patch", "tubelet", "frame_size", "frames", "width", "text_depth"),
     *("text_heads", "max_text_tokens", "vocabulary", "fusion_depth", "projection"),
-    *("projection_hidden", "mask_grid"),
+    "projection_hidden",
 )
 
 CLOVER_BASE = CloverDims()
@@ -164,6 +184,5 @@ CLOVER_SMALL = CloverDims(
     fusion_depth=2,
     projection=192,
     projection_hidden=384,
-    mask_grid=4,
 )
 """Small enough to be trained from nothing on a CPU, on frames of 64 px."""
