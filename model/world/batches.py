@@ -11,7 +11,19 @@ from model.world.drawing import FULL, SIMPLE
 from model.world.families import FAMILY_SIZE, Member, family
 from model.world.labels import labels_of, labels_told
 from model.world.render import bin_centres, render
-from model.world.story import facts
+from model.world.story import REVERSIBLE_EVENTS, SYMMETRIC_EVENTS, Facet, facts
+
+FACETS = (
+    *(Facet.KIND,) * 5,
+    *(Facet.EVENT,) * 3,
+    *(Facet.SECOND,) * 3,
+    *(Facet.COUNT,) * 2,
+    Facet.COLOUR,
+    Facet.SIZE,
+    Facet.TEXTURE,
+    Facet.BACKGROUND,
+)
+"""Kinds are the hardest to see, so most counterparts differ in them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +38,10 @@ class WorldBatches:
         simple_until: before this step all stories are simple: motion is learned first.
         full_from: from this step on all stories are full; in between both are mixed.
         terse_from: from this step on captions may leave out everything that is not needed.
+        share_symmetric: of the families whose first video runs the same backward, so that there
+            is no twin.
+        facets: what the members of a family differ in beside the order of time, the likelier the
+            more often named.
     """
 
     seed: int
@@ -35,6 +51,8 @@ class WorldBatches:
     simple_until: int = 400
     full_from: int = 1200
     terse_from: int = 0
+    share_symmetric: float = 0.2
+    facets: tuple[Facet, ...] = FACETS
 
     def __call__(self, step: int) -> RawBatch:
         """Return the batch of a step."""
@@ -56,9 +74,16 @@ class WorldBatches:
     def _family(self, step: int, number: int) -> list[Member]:
         seed = f"{self.seed}/{step}/{number}"
         richness = (step - self.simple_until) / max(1, self.full_from - self.simple_until)
-        is_full = random.Random(seed).random() < richness  # noqa: S311 - reproducible, no secrets
-        level = FULL if is_full else SIMPLE
-        return family(seed, level=level, least_detail=0.0 if step >= self.terse_from else 0.3)
+        rng = random.Random(seed)  # noqa: S311 - reproducible, no secrets
+        level = FULL if rng.random() < richness else SIMPLE
+        is_symmetric = level is FULL and rng.random() < self.share_symmetric
+        return family(
+            seed,
+            level=level,
+            least_detail=0.0 if step >= self.terse_from else 0.3,
+            facets=self.facets,
+            events=SYMMETRIC_EVENTS if is_symmetric else REVERSIBLE_EVENTS,
+        )
 
 
 def truths(members: list[Member]) -> NDArray[np.bool_]:

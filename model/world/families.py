@@ -8,9 +8,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from model.world.captions import Caption, Split, caption
+from model.world.captions import Caption, caption
 from model.world.drawing import FULL, Level, draw_story, vary
 from model.world.story import REVERSIBLE_EVENTS, Event, Facet, Story, reverse
+from model.world.telling import Split
 
 FAMILY_SIZE = 4
 MOST_TRIES = 64
@@ -38,7 +39,7 @@ def family(
     facets: tuple[Facet, ...] = tuple(Facet),
     events: tuple[Event, ...] = REVERSIBLE_EVENTS,
 ) -> list[Member]:
-    """Return a video, its reversed twin, and others that differ from it in one facet.
+    """Return a video, its reversed twin if it has one, and others that differ in one facet.
 
     Args:
         seed: equal seeds give equal families, in each split its own.
@@ -47,8 +48,8 @@ def family(
         level: how rich the stories are.
         detail: share of the optional facets that captions tell; None draws it per family,
         least_detail: from this share on.
-        facets: what the members after the twin may differ in.
-        events: what may happen.
+        facets: what the members after the twin may differ in, the likelier the more often named.
+        events: what may happen in the first.
 
     Raises:
         ValueError: `size` is less than 2.
@@ -57,8 +58,9 @@ def family(
         raise ValueError(f"a family has at least 2 members, not {size}")
     rng = random.Random(f"{split}/{seed}")  # noqa: S311 - reproducible worlds, no secrets
     first = draw_story(rng, level=level, events=events)
-    stories: list[tuple[Story, Facet | None]] = [(first, None), (reverse(first), Facet.TIME)]
-    stories += _counterparts(first, rng, size - 2, facets)
+    stories: list[tuple[Story, Facet | None]] = [(first, None)]
+    stories += [(reverse(first), Facet.TIME)] if first.is_reversible else []
+    stories += _counterparts(first, rng, size - len(stories), facets)
     varied = {facet for _, facet in stories if facet} | {Facet.EVENT}
     detail = rng.uniform(least_detail, 1.0) if detail is None else detail
     return [

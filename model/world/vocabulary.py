@@ -5,11 +5,10 @@ import string
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
-from model.world.captions import words_of
+from model.world.lexicon import WORDS
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, _, CLS, SEP, MASK = range(len(SPECIAL))
-EXTRA_WORDS = ("rightward", "leftward", "upwards", "downwards", "it", "then", "and", "video")
 
 
 def make_tokenizer(max_tokens: int) -> Tokenizer:
@@ -19,8 +18,7 @@ def make_tokenizer(max_tokens: int) -> Tokenizer:
     """
     characters = string.ascii_lowercase + string.digits
     pieces = [*characters, *(f"##{c}" for c in characters), *string.punctuation]
-    words = sorted((words_of("train") | set(EXTRA_WORDS)) - set(pieces))
-    vocabulary = {piece: i for i, piece in enumerate((*SPECIAL, *pieces, *words))}
+    vocabulary = {piece: i for i, piece in enumerate((*SPECIAL, *pieces, *WORDS))}
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

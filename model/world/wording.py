@@ -93,15 +93,13 @@ _FALLING = Phrases(
 )
 
 
-def _mirrored(phrases: Phrases) -> Phrases:
+def mirrored(text: str) -> str:
     """Swap left and right."""
-    swap = str.maketrans({"\0": ""})
+    return text.replace("right", "\0").replace("left", "right").replace("\0", "left")
 
-    def mirror(text: str) -> str:
-        text = text.replace("right", "\0").replace("left", "right").replace("\0", "left")
-        return text.translate(swap)
 
-    return Phrases(tuple(map(mirror, phrases.train)), tuple(map(mirror, phrases.test)))
+def _mirrored(phrases: Phrases) -> Phrases:
+    return Phrases(tuple(map(mirrored, phrases.train)), tuple(map(mirrored, phrases.test)))
 
 
 EVENT_PHRASES: dict[tuple[Event, bool], Phrases] = {  # by event and whether it runs backward

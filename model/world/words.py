@@ -56,7 +56,9 @@ VERBS: dict[str, tuple[str, str, str]] = {  # base, third person, -ing
         "fade", "fall", "float", "glide", "grow", "head", "jump", "meet", "morph", "move", "part",
         "rise", "separate", "shrink", "sink", "slide", "stand", "start", "stay", "sway", "swing",
         "transform", "travel", "turn", "vanish", "approach", "change", "become", "end", "remain",
-        "return", "descend",
+        "return", "descend", "inflate", "swell", "increase", "decrease", "contract", "deflate",
+        "pop", "emerge", "bump", "collide", "join", "split", "leave", "hold", "sit",
+        "rest", "hop", "leap", "bob", "rock",
     )
 } | {
     "go": ("go", "goes", "going"),
@@ -66,16 +68,26 @@ VERBS: dict[str, tuple[str, str, str]] = {  # base, third person, -ing
     "get": ("get", "gets", "getting"),
     "be": ("are", "is", "being"),
     "show": ("show up", "shows up", "showing up"),
+    "switch": ("switch", "switches", "switching"),
+    "touch": ("touch", "touches", "touching"),
+    "not_move": ("do not move", "does not move", "not moving"),
+    "not_go": ("do not go", "does not go", "not going"),
+    "not_change": ("do not change", "does not change", "not changing"),
+    "dont_move": ("don't move", "doesn't move", "not moving"),
 }  # fmt: skip
 for _verb in (
     "bounce", "come", "drop", "enlarge", "fade", "glide", "move", "rise", "separate", "slide",
     "change", "become", "get", "swing", "shrink", "approach", "vanish", "cross", "pass",
-    "descend", "approach",
+    "descend", "approach", "inflate", "increase", "decrease", "deflate", "emerge", "collide",
+    "leave",
 ):  # fmt: skip
     _base, _third, _ing = VERBS[_verb]
     if _base.endswith("e"):
         VERBS[_verb] = (_base, _third, _base[:-1] + "ing")
 VERBS["get"] = ("get", "gets", "getting")
-VERBS["drop"] = ("drop", "drops", "dropping")
+VERBS |= {  # the last letter doubles
+    verb: (verb, verb + "s", verb + verb[-1] + "ing")
+    for verb in ("drop", "pop", "split", "sit", "hop", "bob")
+}
 VERBS["vanish"] = ("vanish", "vanishes", "vanishing")
 VERBS["approach"] = ("approach", "approaches", "approaching")

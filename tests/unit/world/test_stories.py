@@ -7,12 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.world.captions import caption, describes, words_of
+from model.world.captions import caption, describes
 from model.world.drawing import SIMPLE, draw_story, vary
 from model.world.families import FAMILY_SIZE, family, gallery
 from model.world.render import bin_centres, render
 from model.world.story import SYMMETRIC_EVENTS, Background, Event, Facet, facts, reverse
-from model.world.wording import COMPANY, EVENT_PHRASES, SENTENCES
+from model.world.viewers import (
+    MORE_BECOMING,
+    MORE_BECOMING_UNSAID,
+    MORE_COMPANY,
+    MORE_PHRASES,
+    MORE_SENTENCES,
+)
+from model.world.wording import BECOMING, BECOMING_UNSAID, COMPANY, EVENT_PHRASES, SENTENCES
 
 MANY = 200
 
@@ -20,6 +27,10 @@ MANY = 200
 def stories(count=MANY):
     rng = random.Random(5)
     return [draw_story(rng) for _ in range(count)]
+
+
+def words(told):
+    return set(re.findall(r"\w+", told.text))
 
 
 def test_equal_seeds_give_equal_families_and_other_seeds_do_not():
@@ -99,15 +110,38 @@ def test_captions_differ_between_paraphrases():
     assert len({caption(story, rng).text for _ in range(50)}) > 20
 
 
-def test_the_splits_share_no_template():
-    for phrases in (SENTENCES, COMPANY, *EVENT_PHRASES.values()):
-        assert not set(phrases.train) & set(phrases.test)
+@pytest.mark.parametrize(
+    ("phrases", "more"),
+    [
+        (SENTENCES, MORE_SENTENCES),
+        (COMPANY, MORE_COMPANY),
+        (BECOMING, MORE_BECOMING),
+        (BECOMING_UNSAID, MORE_BECOMING_UNSAID),
+        *((phrases, MORE_PHRASES[happening]) for happening, phrases in EVENT_PHRASES.items()),
+    ],
+)
+def test_the_splits_share_no_template(phrases, more):
+    assert not {*phrases.train, *more} & set(phrases.test)
 
 
 def test_every_word_of_a_test_caption_is_known_from_training():
-    known = words_of("train")
+    known = {word for seed in range(1500) for m in family(seed) for word in words(m.caption)}
     for member in gallery(400, seed=1):
-        assert set(re.findall(r"\w+", member.caption.text)) <= known
+        assert words(member.caption) <= known
+
+
+def test_viewers_say_that_nothing_moves():
+    rng = random.Random(2)
+    story = draw_story(rng, events=(Event.STILL,))
+    texts = {caption(story, rng, required=[Facet.EVENT]).text for _ in range(2000)}
+    assert any("not move" in text for text in texts)
+    assert any("motionless" in text for text in texts)
+
+
+def test_the_test_split_has_no_viewers():
+    rng = random.Random(2)
+    texts = [caption(story, rng, split="test").text for story in stories()]
+    assert not {"show", "find", "the"} & {text.split()[0] for text in texts}
 
 
 def test_a_gallery_has_the_size_asked_for_and_whole_families():
@@ -122,6 +156,20 @@ def test_most_captions_of_a_gallery_are_true_of_one_video_alone():
         sum(describes(ours.caption, ours.story, m.story) for m in members) == 1 for ours in members
     ]
     assert np.mean(alone) > 0.95
+
+
+def test_a_family_around_a_symmetric_event_has_no_twin():
+    for seed in range(MANY):
+        first, *others = family(seed, events=SYMMETRIC_EVENTS)
+        assert len(others) == FAMILY_SIZE - 1
+        assert all(m.differs_in not in (None, Facet.TIME) for m in others)
+        assert not any(describes(first.caption, first.story, m.story) for m in others)
+
+
+def test_members_differ_in_what_is_named_more_often():
+    facets = (Facet.KIND, Facet.KIND, Facet.KIND, Facet.BACKGROUND)
+    drawn = [m.differs_in for seed in range(MANY) for m in family(seed, facets=facets)[2:]]
+    assert drawn.count(Facet.KIND) > 2 * drawn.count(Facet.BACKGROUND) > 0
 
 
 def test_a_family_needs_room_for_the_twin():
