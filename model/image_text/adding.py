@@ -63,7 +63,8 @@ def add_model(
             _write(found, staged, frames, matcher)
             _check(staged)
         except BundleError as error:
-            raise ImportRefusedError(f"{error}.") from error
+            message = str(error).replace(str(staged), str(found.folder))
+            raise ImportRefusedError(f"{message}.") from error
         return dict(json.loads((staged / CARD).read_text(encoding="utf-8")))
 
 

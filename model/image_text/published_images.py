@@ -106,7 +106,8 @@ def _geometry(processor: Any, sizes: Sizes) -> tuple[int, int, Fit]:
         return size.shortest_edge, crop.height, "crop_floor"
     if size.height and size.height == size.width and crop in (None, size):
         return size.height, size.height, "squash"
-    raise ImportRefusedError(f"It resizes images to {size}, which does not make them square.")
+    told = {name: value for name, value in dict(size).items() if value}
+    raise ImportRefusedError(f"It resizes images to {told}, which does not make them square.")
 
 
 Channels = tuple[float, float, float]

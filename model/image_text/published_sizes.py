@@ -72,7 +72,7 @@ def read_published_sizes(path: Path) -> Sizes:
     except ImportRefusedError:
         raise
     except Exception as error:  # the strict classes of transformers raise many kinds
-        raise ImportRefusedError(f"{path} cannot be used: {_first_line(error)}.") from error
+        raise ImportRefusedError(f"{path} cannot be used: {_one_line(error)}.") from error
 
 
 def _as_stored(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,5 +108,5 @@ def _side(size: Any, what: str) -> int:
     return size
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _one_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__).rstrip(".")

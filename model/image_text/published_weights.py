@@ -59,12 +59,13 @@ def _rename(kind: Any, sizes: Sizes, found: dict[str, Tensor], path: Path) -> We
                 state_dict=found,
                 dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, and refused below
             )
-    except Exception as error:  # wrong shapes and more, as RuntimeError or ValueError
+    except Exception as error:  # of many kinds
         message = f"The weights in {path} do not fit its config.json: {error}."
         raise ImportRefusedError(message) from error
-    for key, trouble in (("missing_keys", "lacks"), ("mismatched_keys", "has the wrong shape of")):
-        if names := sorted(str(name) for name in report[key]):
+    for key, trouble in (("mismatched_keys", "has other shapes of"), ("missing_keys", "lacks")):
+        if names := sorted(name if isinstance(name, str) else name[0] for name in report[key]):
             listed = ", ".join(names[:LISTED])
-            raise ImportRefusedError(f"{path} {trouble} {len(names)} weights, as {listed}.")
+            raise ImportRefusedError(f"{path} {trouble} {len(names)} of its weights, as {listed}.")
     return Weights(network.state_dict(), sorted(report["unexpected_keys"]))

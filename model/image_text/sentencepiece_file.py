@@ -75,7 +75,7 @@ def _parse(content: bytes) -> SentencePieces:
         elif number == NORMALIZER:
             charsmap = _as_bytes(dict(_fields(_as_bytes(value))).get(2, b""))
     if kind != UNIGRAM:
-        raise ValueError(f"it is of kind {kind}, not {UNIGRAM}")
+        raise ValueError(f"it is of kind {kind!r}, not {UNIGRAM}")
     if len(unknown) != 1:
         raise ValueError(f"it has {len(unknown)} pieces for the unknown")
     return SentencePieces(pieces, unknown[0], charsmap, byte_fallback)
