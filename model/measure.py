@@ -152,6 +152,20 @@ def pairs_per_s(model: RetrievalModel, frames_per_clip: int) -> float:
     return TRIAL_BATCH / (time.perf_counter() - began)
 
 
+def reads_frames(model: RetrievalModel, frames_per_clip: int) -> bool:
+    """Tell whether a model reads clips of so many frames, tried on one."""
+    side = model.spec.frame_size
+    clip = torch.zeros(1, frames_per_clip, side, side, 3, dtype=torch.uint8)
+    try:
+        if model.spec.has_retriever:
+            model.embed_video(clip)
+        if model.spec.has_matcher:
+            model.match(model.tokenize(["a trial"]), clip)
+    except (ValueError, RuntimeError):  # shapes that do not fit
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class _Work:
     """One gallery on its way through one model."""

@@ -1,54 +1,89 @@
 """`evaluate`: how well a bundle finds what it should."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from service.cli.console import CliError, JsonOption, err, out, print_json
+from model.datasets.items import Split
+from model.datasets.reading import DatasetName
+from service.cli.console import CliError, Exit, JsonOption, print_json
 from service.cli.roots import load_settings
 
-DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
-STREAMS = {"dual_stream": "dual stream", "reranked": "re-ranked"}
+DEFAULT_WORLD = 500
+DEFAULT_DEPTHS = [16]
+PLOT_SUFFIXES = (".svg", ".png")
 
 
 def evaluate(
     *,
-    world: Annotated[int, typer.Option(min=4, max=100_000, help="How many fresh videos.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 1,
+    world: Annotated[
+        int | None, typer.Option(min=4, max=100_000, help="How many made-up videos; 500 if unset.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which made-up videos.")] = 1,
+    dataset: Annotated[DatasetName | None, typer.Option(help="Use this dataset instead.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Its annotation file, or the folder with it.")
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="Folder with its videos.")] = None,
+    split: Annotated[Split, typer.Option(help="Which part of the dataset.")] = "test",
+    frames: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Frames of a video; the bundle's if unset.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many videos.")] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out videos that are not there.")
+    ] = False,
+    depth: Annotated[
+        list[int], typer.Option(min=1, max=10_000, help="Re-rank so many; may be repeated.")
+    ] = DEFAULT_DEPTHS,
+    full_fused: Annotated[
+        bool, typer.Option("--full-fused", help="Match every text with every video as well.")
+    ] = False,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; ours if unset.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw recall into this .svg or .png.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a bundle on made-up videos that it has never seen, in families of four."""
-    from model.bundle import BundleError, load_bundle  # noqa: PLC0415 (torch is slow to import)
-    from model.evaluate import evaluate_world  # noqa: PLC0415
+    """Measure a bundle: on made-up videos that it has never seen, or on a dataset that you have.
 
-    folder = bundle or load_settings().bundle_path
-    try:
-        network = load_bundle(folder)
-    except BundleError as error:
-        raise CliError(f"{folder} cannot be used as a bundle: {error}") from error
-    if not as_json:
-        err.print(f"Making and searching {world} videos ...")
-    figures = evaluate_world(network, num_videos=world, seed=seed)
-    if as_json:
-        print_json(figures)
-    else:
-        _print(figures)
+    Figures are recall (R@K: share of queries answered among the first K), the median and the
+    mean rank (MdR, MnR) and nDCG@10, from text to video and from video to text: by the dual
+    stream alone, re-ranked by the fused pass, and by the fused pass alone.
+    """
+    _check_plot(plot)
+    from service.cli import measuring  # noqa: PLC0415 (torch is slow to import)
+    from service.cli.evaluation_table import print_outcome  # noqa: PLC0415
 
-
-def _print(figures: Any) -> None:
-    table = Table("", "", "R@1", "R@5", "R@10", "MdR", box=None, header_style="bold")
-    for direction, from_to in DIRECTIONS.items():
-        for stream, name in STREAMS.items():
-            row = figures[direction][stream]
-            values = (f"{row[key]:g}" for key in ("R@1", "R@5", "R@10", "MdR"))
-            table.add_row(from_to, name, *values)
-    out.print(table)
-    order = figures["temporal_order"]
-    out.print(
-        f"The right one of a video and its reversal: fused pass {order['fused']:g} %, "
-        f"dual stream {order['dual_stream']:g} % of {order['num_texts']} texts.",
-        soft_wrap=True,
+    options = measuring.Options(
+        bundle, list(dict.fromkeys(depth)), full_fused=full_fused, settings=load_settings()
     )
+    if dataset is None:
+        if annotations or videos or limit or skip_missing or frames:
+            raise CliError(
+                "Those options are for datasets: name one by --dataset.", code=Exit.USAGE
+            )
+        found = measuring.measure_made_videos(world or DEFAULT_WORLD, seed, options)
+    elif world is not None or annotations is None or videos is None:
+        sentence = "--dataset needs --annotations and --videos, and goes without --world."
+        raise CliError(sentence, code=Exit.USAGE)
+    else:
+        request = measuring.DatasetRequest(
+            dataset, annotations, videos, split, frames, limit, skip_missing=skip_missing
+        )
+        found = measuring.measure_a_dataset(request, options)
+    if plot is not None:
+        measuring.draw(found, plot)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_outcome(found)
+
+
+def _check_plot(path: Path | None) -> None:
+    """Refuse a plot that could not be drawn, before the work that takes long."""
+    if path is None:
+        return
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        raise CliError(f"{path} ends neither with .svg nor with .png.", code=Exit.USAGE)
+    if not path.absolute().parent.is_dir():
+        raise CliError(f"The folder {path.absolute().parent} does not exist.", code=Exit.USAGE)

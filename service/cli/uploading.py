@@ -7,14 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from model.video.suffixes import VIDEO_SUFFIXES
 from service.cli.client import Api, RefusedError
 from service.cli.console import CliError
 
-VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-    *(".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-"""What is taken from a folder; a file that is named itself is uploaded whatever its suffix."""
 OPEN_STATES = frozenset({"queued", "running", "processing"})
 GOOD_STATES = frozenset({"ready", "partial"})
 FOLLOW_EVERY_S = 0.5
