@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from model.all_in_one.rebuilding import rebuild
-from tests.factories_model import TINY, make_tiny_network
+from model.bundle import load_trainable
+from tests.factories_model import TINY, make_tiny_bundle, make_tiny_network
 
 JOINT = replace(TINY, has_joint_heads=True)
 
@@ -55,3 +56,13 @@ def test_the_old_network_is_left_alone():
 def test_another_width_is_refused():
     with pytest.raises(ValueError, match=r"does not fit \("):
         rebuild(make_tiny_network(), replace(TINY, width=32, heads=2))
+
+
+def test_joint_heads_are_kept_in_a_bundle(tmp_path):
+    folder = make_tiny_bundle(tmp_path / "joint", dims=JOINT)
+    stored = load_trainable(folder)
+    assert stored.dims == JOINT
+    wanted = make_tiny_network(dims=JOINT).state_dict()
+    state = stored.network.state_dict()
+    assert state.keys() == wanted.keys()
+    assert all(value.equal(wanted[name]) for name, value in state.items())
