@@ -10,11 +10,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
+PATIENCE = timedelta(days=1)
+"""How long processes wait for the first one, which may have many videos to check."""
 BUCKET = 25_000_000
 """Numbers that are sent at once, 100 MB: large enough to be fast, small beside the network."""
 
@@ -48,6 +51,15 @@ class Processes:
         return slice(self.rank * share, (self.rank + 1) * share)
 
 
+def local_device(kind: str) -> torch.device:
+    """Return the device of this process: of several on one machine, each has its own GPU."""
+    if kind != "cuda" or not _was_started_by_torchrun():
+        return torch.device(kind)
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """Join the processes that `torchrun` started, if it did; leave them at the end.
@@ -55,10 +67,11 @@ def joined(device: torch.device) -> Iterator[Processes]:
     Args:
         device: where the network is: `nccl` carries CUDA tensors, `gloo` those of the CPU.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not _was_started_by_torchrun():
         yield Processes()
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield processes()
     finally:
@@ -180,6 +193,10 @@ def share_object(value: Any) -> Any:
     values = [value]
     distributed.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def _was_started_by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _are_joined() -> bool:

@@ -17,6 +17,7 @@ class Plan:
         until: if another plan takes over before that: the number of steps after which.
         learning_rate: of AdamW, after warm-up.
         warmup_steps: the learning rate rises over these.
+        first: the step from which warm-up counts, where a run goes on with a fresh optimizer.
         schedule: `hold` keeps the learning rate, so that training can be stopped, looked at and
             continued; `cosine` lets it fall along half a wave from the end of warm-up.
         cooldown_steps: of `hold`: the learning rate falls to zero over the last of these.
@@ -35,6 +36,7 @@ class Plan:
     until: int | None = None
     learning_rate: float = 1.5e-3
     warmup_steps: int = 100
+    first: int = 0
     schedule: Schedule = "hold"
     cooldown_steps: int = 0
     floor: float = 0.0
@@ -53,7 +55,7 @@ class Plan:
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        warm = min(1.0, (step - self.first + 1) / max(1, self.warmup_steps))
         if self.schedule == "cosine":
             return self.learning_rate * warm * self._wave(step)
         left = (self.steps - step) / max(1, self.cooldown_steps)
@@ -61,6 +63,6 @@ class Plan:
 
     def _wave(self, step: int) -> float:
         """Return 1 up to the end of warm-up, then half a cosine wave down to the floor."""
-        falling = max(1, self.steps - self.warmup_steps)
-        passed = min(1.0, max(0.0, (step - self.warmup_steps) / falling))
+        risen = self.first + self.warmup_steps
+        passed = min(1.0, max(0.0, (step - risen) / max(1, self.steps - risen)))
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * passed))
