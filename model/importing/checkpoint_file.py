@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.importing.errors import ImportRefusedError
-from model.importing.pickle_reader import Made, Name
+from model.importing.pickle_values import Made, Name
 from model.importing.safetensors_file import read_safetensors
 from model.importing.torch_file import ReadStorage, TorchFile, open_legacy, open_zip
 from model.importing.torch_pickle import TensorNote

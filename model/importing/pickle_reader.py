@@ -8,44 +8,22 @@ The opcodes are those of Python's `pickletools`.
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from model.importing.errors import ImportRefusedError
+from model.importing.pickle_values import (
+    LONGEST_NUMBER_BYTES,
+    Made,
+    Name,
+    as_integer,
+    as_key,
+    as_text,
+    named,
+)
 
 MOST_OPCODES = 4_000_000
 MOST_BYTES = 64 * 1024 * 1024
-LONGEST_NUMBER_BYTES = 64
 LONGEST_LINE_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Name:
-    """What the pickle calls by name; nothing is imported for it."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        """Return it as Python writes it."""
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(eq=False)
-class Made:
-    """What the pickle would have made by a call; nothing was called.
-
-    Attributes:
-        by: what would have been called.
-        arguments: with which arguments.
-        items: entries that were then set, if it is some kind of mapping.
-        state: what it would have been restored with.
-    """
-
-    by: object
-    arguments: object
-    items: dict[Any, Any] = field(default_factory=dict)
-    state: object = None
 
 
 Persistent = Callable[[object], object]
@@ -57,6 +35,8 @@ class _Mark:
 
 
 _MARK = _Mark()
+_TRUTHS = {"00": False, "01": True}
+"""How protocol 0 writes them."""
 
 
 class PickleReader:
@@ -124,7 +104,7 @@ class PickleReader:
 
     def _texts(self) -> dict[bytes, Callable[[], None]]:
         def text(form: str) -> Callable[[], None]:
-            return lambda: self._push(_text(self._take(self._size(form))))
+            return lambda: self._push(as_text(self._take(self._size(form))))
 
         def raw(form: str) -> Callable[[], None]:
             return lambda: self._push(self._take(self._size(form)))
@@ -160,7 +140,7 @@ class PickleReader:
             b"u": lambda: self._set_items(self._pop_group()),
             b"\x8f": lambda: self._push(set()),
             b"\x90": lambda: self._append(self._pop_group()),
-            b"\x91": lambda: self._push({_key(value) for value in self._pop_group()}),
+            b"\x91": lambda: self._push({as_key(value) for value in self._pop_group()}),
         }
 
     def _references(self) -> dict[bytes, Callable[[], None]]:
@@ -168,11 +148,11 @@ class PickleReader:
             b"0": self._drop,
             b"1": self._drop_group,
             b"2": lambda: self._push(self._top()),
-            b"p": lambda: self._remember(_integer(self._line())),
+            b"p": lambda: self._remember(as_integer(self._line())),
             b"q": lambda: self._remember(self._size("<B")),
             b"r": lambda: self._remember(self._size("<I")),
             b"\x94": lambda: self._remember(len(self._memo)),
-            b"g": lambda: self._recall(_integer(self._line())),
+            b"g": lambda: self._recall(as_integer(self._line())),
             b"h": lambda: self._recall(self._size("<B")),
             b"j": lambda: self._recall(self._size("<I")),
         }
@@ -205,7 +185,7 @@ class PickleReader:
         self._bytes_left -= len(line)
         if not line.endswith(b"\n"):
             raise ImportRefusedError("the pickle in it is damaged: a name does not end")
-        return _text(line[:-1])
+        return as_text(line[:-1])
 
     def _size(self, form: str) -> int:
         (value,) = struct.unpack(form, self._take(struct.calcsize(form)))
@@ -249,7 +229,9 @@ class PickleReader:
     def _decimal(self) -> None:
         line = self._line()
         try:
-            self._push({"00": False, "01": True}[line] if line in ("00", "01") else _integer(line))
+            self._push(
+                {"00": False, "01": True}[line] if line in ("00", "01") else as_integer(line)
+            )
         except ValueError:
             raise ImportRefusedError("the pickle in it is damaged: a number is none") from None
 
@@ -263,7 +245,7 @@ class PickleReader:
         top = self._top()
         if isinstance(top, list | set):
             if isinstance(top, set):
-                top.update(_key(value) for value in values)
+                top.update(as_key(value) for value in values)
             else:
                 top.extend(values)
         elif not isinstance(top, Made):
@@ -275,7 +257,7 @@ class PickleReader:
         if not isinstance(target, dict) or len(flat) % 2:
             raise ImportRefusedError("the pickle in it is damaged: it sets items of no mapping")
         for key, value in zip(flat[::2], flat[1::2], strict=True):
-            target[_key(key)] = value
+            target[as_key(key)] = value
 
     def _dict_of_group(self) -> None:
         flat = self._pop_group()
@@ -287,16 +269,20 @@ class PickleReader:
         self._set_items([key, value])
 
     def _name(self) -> None:
-        self._push(Name(self._line(), self._line()))
+        self._push(named(self._line(), self._line()))
 
     def _name_from_stack(self) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise ImportRefusedError("the pickle in it is damaged: a name is no text")
-        self._push(Name(module, name))
+        self._push(named(module, name))
 
     def _call(self, function: object, arguments: object) -> None:
-        rebuild = self._rebuild.get(function) if isinstance(function, Name) else None
+        if not isinstance(function, Name):
+            raise ImportRefusedError(
+                "it calls what is no name, as files that hide code do; do not trust this file"
+            )
+        rebuild = self._rebuild.get(function)
         if rebuild is None:
             self._push(Made(function, arguments))
         elif isinstance(arguments, tuple):
@@ -314,7 +300,7 @@ class PickleReader:
 
     def _instance(self) -> None:
         arguments = tuple(self._pop_group())
-        self._push(Made(Name(self._line(), self._line()), arguments))
+        self._push(Made(named(self._line(), self._line()), arguments))
 
     def _object(self) -> None:
         group = self._pop_group()
@@ -346,27 +332,3 @@ class PickleReader:
         protocol = self._take(1)[0]
         if protocol > 5:  # noqa: PLR2004 (the newest there is)
             raise ImportRefusedError(f"the pickle in it is of protocol {protocol}: unknown")
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _integer(line: str) -> int:
-    digits = line.removesuffix("L")
-    if len(digits) > 2 * LONGEST_NUMBER_BYTES:
-        raise ImportRefusedError(f"the pickle in it holds a number of {len(digits)} digits")
-    return int(digits)
-
-
-def _key(value: object) -> object:
-    """Return what may key a mapping: no deep tuples, whose hash would exhaust the stack."""
-    plain = str | bytes | int | float | bool | None | Name | Made
-    if isinstance(value, plain) or (
-        isinstance(value, tuple) and all(isinstance(part, plain) for part in value)
-    ):
-        return value
-    raise ImportRefusedError("the pickle in it is damaged: it has a key that is no text")

@@ -14,6 +14,7 @@ BERT_UNCASED = "bert-base-uncased"
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 JSON, VOCABULARY = "tokenizer.json", "vocab.txt"
 PAD, UNKNOWN, FIRST, LAST, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+HUB_TIMEOUT_S = 20.0
 MOST_WORDS = 1_000_000
 
 
@@ -55,18 +56,24 @@ def _find(source: str) -> Path:
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415 (slow, and rarely needed)
+    """Return the tokenizer of a model of the hub, from an earlier download if there is one."""
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache  # noqa: PLC0415 (slow)
 
     for file in (JSON, VOCABULARY):
-        try:
-            return Path(hf_hub_download(name, file))
-        except (OSError, ValueError) as error:  # all errors of the hub are one of these
-            failure = error
-    raise ImportRefusedError(
-        f"The tokenizer of {name} could not be fetched ({_first_line(failure)}). Without internet, "
-        f"download its {VOCABULARY} or {JSON} where there is some and give its path: "
-        f"--tokenizer PATH/{VOCABULARY}."
-    ) from failure
+        kept = try_to_load_from_cache(name, file)
+        if isinstance(kept, str):
+            return Path(kept)
+    try:
+        found = HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
+        files = {each.rfilename for each in found.siblings or []}
+        file = JSON if JSON in files else VOCABULARY
+        return Path(hf_hub_download(name, file, revision=found.sha))
+    except Exception as error:  # its HTTP library, and so the classes, differ between releases
+        raise ImportRefusedError(
+            f"The tokenizer of {name} could not be fetched from the hub ({_first_line(error)}). "
+            f"Without internet, download its {VOCABULARY} or {JSON} where there is some and give "
+            f"the path: --tokenizer PATH/{VOCABULARY}."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 import torch
 
 from model.importing.errors import ImportRefusedError
-from model.importing.pickle_reader import Name, PickleReader, Rebuild
+from model.importing.pickle_reader import PickleReader, Rebuild
+from model.importing.pickle_values import Name
 
 KINDS: dict[str, torch.dtype] = {
     "FloatStorage": torch.float32,
