@@ -5,7 +5,7 @@ in the bundle either, so what cannot be searched or matched with says so. Traini
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,7 +115,7 @@ def import_parts(
     _write(
         folder,
         dims=dims,
-        state=_complete(state, dims, report, seed),
+        state=_complete(state, wanted, dims, report, seed),
         tokenizer_json=read_bert_tokenizer(
             tokenizer or find_tokenizer(bert), vocabulary=dims.vocabulary
         ),
@@ -168,7 +168,7 @@ def import_checkpoint(
     _write(
         folder,
         dims=dims,
-        state=_complete(state, dims, report, seed),
+        state=_complete(state, wanted, dims, report, seed),
         tokenizer_json=read_bert_tokenizer(tokenizer, vocabulary=dims.vocabulary),
         sources={"checkpoint": _source(file)},
         report=report,
@@ -232,15 +232,23 @@ def _cut_positions(foreign: Foreign, name: str, dims: CloverDims) -> None:
 
 
 def _complete(
-    state: dict[str, Tensor], dims: CloverDims, report: Report, seed: int
+    state: dict[str, Tensor], wanted: Shapes, dims: CloverDims, report: Report, seed: int
 ) -> dict[str, Tensor]:
-    """Draw what no file has."""
+    """Draw what no file has: a network of one block a stage has all that may be missing."""
+    shallow = replace(
+        dims,
+        depths=(1,) * len(dims.depths),
+        text_depth=1,
+        fusion_depth=1,
+        vocabulary=1,
+        has_mlm_head=False,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = build(dims).state_dict()
-    for name in fresh.keys() - state.keys():
-        report.made[name] = "drawn: no file has it"
-    return {**fresh, **state}
+        fresh = build(shallow).state_dict()
+    made = {name: fresh[name] for name in wanted if name not in state}
+    report.made.update(dict.fromkeys(made, "drawn: no file has it"))
+    return {**state, **made}
 
 
 def _source(path: Path) -> dict[str, str]:
