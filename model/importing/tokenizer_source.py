@@ -35,9 +35,9 @@ def read_bert_tokenizer(source: str | None, *, vocabulary: int) -> str:
     except BundleError as error:
         raise ImportRefusedError(str(error)) from error
     tokenizer = _from_json(text, path) if path.suffix == ".json" else _from_words(text, path)
-    _check(tokenizer, path, vocabulary=vocabulary)
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    _check(tokenizer, path, vocabulary=vocabulary)
     return str(tokenizer.to_str())
 
 
