@@ -1,16 +1,15 @@
 """Files of others become bundles, every key accounted for; what does not fit is refused."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from model.adapting import adapt
 from model.bundle import load_bundle, load_trainable
 from model.bundle_files import CARD
 from model.clover.importing import import_checkpoint, import_parts
-from model.clover.rebuilding import rebuild
 from model.importing.errors import ImportRefusedError
 from tests.factories_clover import CLOVER_PREPROCESSING, TINY_CLOVER, make_tiny_clover
 from tests.factories_clover_files import bert, published_clover, save_bert_folder, video_swin
@@ -219,18 +218,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused(words, tmp_path):
 
 def test_training_adds_the_heads_that_an_import_lacks(swin_file, bert_folder, tmp_path):
     import_parts(swin_file, bert_folder, tmp_path / "made", **SIZES)
-    trainable = load_trainable(tmp_path / "made")
-    heads = {"has_projections": True, "has_joint_heads": True, "has_matching_head": True}
-    dims = replace(trainable.dims, frames=8, **heads)
-    network = rebuild(trainable.network, dims, dropout=0.1)
-    assert_taken(network.state_dict(), make_tiny_clover(), "text.layers.", "mlm_head.transform.")
-    positions = trainable.network.fusion.time_positions
-    assert (network.fusion.time_positions[:, :2] == positions).all()
-    assert network.fusion.time_positions[:, 2:].any(dim=-1).all()
-    clips, ids = torch.randn(2, 8, 3, 32, 32), torch.ones(2, 5, dtype=torch.int64)
+    bundle = load_trainable(tmp_path / "made")
+    captions = ["a red dog", "an unheard word"]
+    adapted, _ = adapt(bundle, captions, needs_joint_heads=True, dropout=0.0, seed=0)
+    network, state = adapted.network, bundle.network.state_dict()
+    assert_taken(state, network, "video.", "text.layers.", "fusion.", "mlm_head.transform.")
+    ids = torch.ones(2, 5, dtype=torch.int64)
     words = network.text_tokens(ids, ids > 0)
-    fused = network.join(words, ids > 0, network.visual_tokens(clips))
+    fused = network.join(words, ids > 0, network.visual_tokens(torch.randn(2, 4, 3, 32, 32)))
     assert network.match_logits(fused).shape == (2, 2)
-    assert network.joint_text(fused).shape == (2, dims.projection)
-    with pytest.raises(ValueError, match="does not fit"):
-        rebuild(trainable.network, replace(dims, width=96))
+    assert network.joint_text(fused).shape == (2, bundle.dims.projection)
