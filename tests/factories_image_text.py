@@ -36,7 +36,7 @@ SENTENCES = (
 START, END = "<|startoftext|>", "<|endoftext|>"
 LONGEST = 16
 TOWER = {"intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-TEXT = {**TOWER, "hidden_size": 32, "max_position_embeddings": LONGEST}
+TEXT = {**TOWER, "hidden_size": 32, "max_position_embeddings": LONGEST, "bos_token_id": None}
 VISION = {**TOWER, "hidden_size": 48, "image_size": 32, "patch_size": 8}
 
 
@@ -59,7 +59,7 @@ def save_siglip(folder: Path, *, seed: int = 0) -> Path:
     """Save a SigLIP of 32 px (squashed), with a SentencePiece vocabulary."""
     folder.mkdir(parents=True)
     size = train_pieces(folder / "spiece.model")
-    text = {**TEXT, "hidden_size": 48, "vocab_size": size}
+    text = {**TEXT, "hidden_size": 48, "eos_token_id": None, "vocab_size": size}
     _save(folder, SiglipModel, SiglipConfig(text_config=text, vision_config=VISION), seed)
     settings = {
         "tokenizer_class": "SiglipTokenizer",
@@ -78,7 +78,12 @@ def save_siglip(folder: Path, *, seed: int = 0) -> Path:
 def save_siglip2(folder: Path, *, seed: int = 0, naflex: bool = True) -> Path:
     """Save a SigLIP 2 with Gemma's kind of tokenizer: NaFlex, or of the fixed size as SigLIP."""
     tokenizer = _gemma_tokenizer()
-    text = {**TEXT, "hidden_size": 48, "vocab_size": tokenizer.get_vocab_size()}
+    text = {
+        **TEXT,
+        "hidden_size": 48,
+        "eos_token_id": None,
+        "vocab_size": tokenizer.get_vocab_size(),
+    }
     if naflex:
         vision = {name: value for name, value in VISION.items() if name != "image_size"}
         config = Siglip2Config(text_config=text, vision_config={**vision, "num_patches": 16})

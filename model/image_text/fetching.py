@@ -111,14 +111,16 @@ def _fetch(name: str, revision: str | None) -> Source:
     try:
         found = HfApi().model_info(name, revision=revision, timeout=TIMEOUT_S)
     except OfflineModeIsEnabled:
-        folder = snapshot_download(name, revision=revision, local_files_only=True)
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=[CONFIG], local_files_only=True
+        )
         return Source(Path(folder), name, Path(folder).name)
     names = [sibling.rfilename for sibling in found.siblings or []]
     if CONFIG not in names:
         raise ImportRefusedError(f"{name} has no {CONFIG}: it is no model that transformers loads.")
     wanted = [*choose_weights(names, name), *(file for file in SMALL_FILES if file in names)]
-    folder = snapshot_download(name, revision=found.sha, allow_patterns=wanted)
-    return Source(Path(folder), name, found.sha)
+    folder = snapshot_download(name, revision=revision, allow_patterns=wanted)
+    return Source(Path(folder), name, Path(folder).name)  # the cache names folders by commit
 
 
 def _explain(error: Exception, name: str, revision: str | None) -> ImportRefusedError:
