@@ -19,9 +19,13 @@ from service.errors import ConflictError
 from service.jobs import JobSender, Task
 from service.registry import BUNDLED_PATH, Facts, Model, Registry
 
+UNTRAINED = (
+    "The model {name!r} was never trained to find or to match anything: train it with "
+    "`reelseek train --from {name}` first."
+)
 MATCHER_ONLY = (
     "The model {name!r} is a matcher only: it re-ranks, but has no embeddings to find anything by. "
-    "Train its projections with `reelseek train`, or put it behind an image-text model with "
+    "Train its projections with `reelseek train --from {name}`, or put it behind an image-text model with "
     "`reelseek models add HUB_NAME_OR_FOLDER --matcher {name}`."
 )
 
@@ -56,7 +60,7 @@ def use_model(
         ConflictError: it cannot search, or videos were embedded by another model.
     """
     if not facts.can_search:
-        raise ConflictError(MATCHER_ONLY.format(name=model.name), reason="matcher_only")
+        raise ConflictError(why_not(model), reason="cannot_search")
 
     told: dict[str, Any] = {
         "name": model.name,
@@ -87,6 +91,11 @@ def use_model(
     for job_id in job_ids:
         sender.send(Task.INGEST_VIDEO, job_id)
     return Used(was_active=was_active, num_queued=len(job_ids))
+
+
+def why_not(model: Model) -> str:
+    """Say why a model cannot be searched with, and what to do."""
+    return (MATCHER_ONLY if model.facts.can_match else UNTRAINED).format(name=model.name)
 
 
 def find_bundle(

@@ -77,7 +77,7 @@ class Model:
         """What it can do, in two or three words."""
         if self.facts.can_search:
             return "search, re-rank" if self.facts.can_match else "search"
-        return "matcher only"
+        return "matcher only" if self.facts.can_match else "to be trained"
 
     def card(self) -> dict[str, Any]:
         """Return what its card says."""

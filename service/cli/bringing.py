@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import CliError, JsonOption, command_name, err, out, print_json
+from service.cli.console import CliError, Exit, JsonOption, command_name, err, out, print_json
 from service.cli.model_registry import (
     active_digest,
     as_json_of,
@@ -17,7 +17,7 @@ from service.cli.model_registry import (
     switch_to,
 )
 from service.cli.roots import load_settings, make_data_dir
-from service.models import MATCHER_ONLY, is_anything_embedded
+from service.models import is_anything_embedded, why_not
 from service.registry import Model, Registry, check_name, name_of
 from service.settings import Settings
 
@@ -122,23 +122,37 @@ def bring_all_in_one(
 
 
 def bring_clover(
+    file: Annotated[
+        Path | None, typer.Argument(help="A checkpoint of the published code, if you have one.")
+    ] = None,
     *,
-    swin: Annotated[Path, typer.Option(help="Weights of a Video Swin-B.")],
-    bert: Annotated[Path, typer.Option(help="A BERT base uncased: its folder or weights.")],
-    name: NameOption = None,
+    swin: Annotated[Path | None, typer.Option(help="Else weights of a Video Swin ...")] = None,
+    bert: Annotated[Path | None, typer.Option(help="... and of a BERT, or its folder.")] = None,
     tokenizer: TokenizerOption = None,
+    name: NameOption = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a clip; the model's own if unset.")
+    ] = None,
     replace: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a Clover network together from public weights, to be trained here."""
+    """Turn a Clover checkpoint into a model, or public weights of its parts into one to train."""
+    if (file is None) == (swin is None or bert is None) or (swin is None) != (bert is None):
+        raise CliError("Give a checkpoint, or both --swin and --bert.", code=Exit.USAGE)
 
     def build(to: Path) -> list[str]:
-        from model.clover.importing import import_parts  # noqa: PLC0415 (torch is slow)
+        from model.clover import importing  # noqa: PLC0415 (torch is slow to import)
 
-        report = import_parts(swin, bert, to, tokenizer=tokenizer)
+        if file is not None:
+            report = importing.import_checkpoint(file, to, tokenizer=tokenizer, frames=frames)
+        elif swin is not None and bert is not None:
+            given = {} if frames is None else {"frames": frames}
+            report = importing.import_parts(swin, bert, to, tokenizer=tokenizer, **given)
         return report.as_text().splitlines()
 
-    _bring(load_settings(), "clover", build, name, as_json, replace=replace)
+    source = str(file) if file else f"{swin}, {bert}"
+    wanted = name or (name_of(str(file)) if file else "clover")
+    _bring(load_settings(), source, build, wanted, as_json, replace=replace)
 
 
 def _bring(
@@ -186,7 +200,7 @@ def _use_if_first(settings: Settings, model: Model) -> bool:
 
 def _say_next(model: Model, *, is_used: bool) -> None:
     if not model.facts.can_search:
-        err.print(MATCHER_ONLY.format(name=model.name), soft_wrap=True)
+        err.print(why_not(model), soft_wrap=True, markup=False)
     elif is_used:
         out.print("No video is embedded yet, so it is what is searched from now on.")
     else:
