@@ -33,12 +33,16 @@ def notes_on_dataset(spec: RetrievalSpec, facts: dict[str, Any]) -> list[str]:
                 "these are not the figures of the whole split."
             )
     if facts["limit"]:
-        notes.append(f"Only the first {facts['limit']} videos: not the figures of the whole split.")
+        notes.append(
+            f"Not the whole split, only {facts['limit']} of its videos: "
+            "a smaller gallery is easier."
+        )
     if facts["damaged"]:
         notes.append(f"Damaged, and used as far as they go: {shown(facts['damaged'])}.")
-    if facts["texts_that_fill_the_model"]:
+    num_full = facts["texts_that_fill_the_model"]
+    if num_full:
         notes.append(
-            f"{facts['texts_that_fill_the_model']} texts fill all {spec.max_text_tokens} "
+            f"{num_full} text{' fills' if num_full == 1 else 's fill'} all {spec.max_text_tokens} "
             "tokens that the model reads; what is longer was cut off."
         )
     return notes

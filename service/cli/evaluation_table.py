@@ -14,15 +14,17 @@ def print_outcome(outcome: Outcome) -> None:
     """Print what was searched, the figures, and the notes."""
     report = outcome.report
     err.print(escape(outcome.title), soft_wrap=True)
-    table = Table("", "", *FIGURES, box=None, header_style="bold", pad_edge=False)
+    table = Table("", "", box=None, header_style="bold", pad_edge=False)
+    for name in FIGURES:
+        table.add_column(name, justify="right")
     for direction in DIRECTIONS:
         for number, stream in enumerate(report.streams):
             name = "" if number else NAMES[direction]
             table.add_row(name, stream.label, *_cells(stream.figures(direction)))
     print_table(table)
     out.print(
-        f"{report.num_texts} texts, {report.num_videos} videos. Small figures: 95 % bootstrap "
-        "interval over videos.",
+        f"{report.num_texts} texts, {report.num_videos} videos. Below each figure its 95 % "
+        "bootstrap interval.",
         soft_wrap=True,
     )
     order = outcome.extra.get("temporal_order")
