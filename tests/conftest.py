@@ -30,6 +30,20 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leave out what needs a GPU where there is none: chosen by machine, not skipped."""
+    needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if needs_gpu and not _has_cuda():
+        items[:] = [item for item in items if item not in needs_gpu]
+        config.hook.pytest_deselected(items=needs_gpu)
+
+
+def _has_cuda() -> bool:
+    import torch  # noqa: PLC0415 (slow, and needed only by tests that are marked)
+
+    return torch.cuda.is_available()
+
+
 @pytest.fixture(scope="session")
 def postgres_server():
     """URL of a real PostgreSQL, without the name of a database."""
