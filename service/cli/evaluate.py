@@ -40,7 +40,9 @@ def evaluate(
     full_fused: Annotated[
         bool, typer.Option("--full-fused", help="Match every text with every video as well.")
     ] = False,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; ours if unset.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="NAME_OR_FOLDER", help="What to measure; ours if unset.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw recall into this .svg or .png.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -22,7 +22,9 @@ from model.report import Report
 from model.retrieval import RetrievalModel
 from service.cli.console import CliError, err
 from service.cli.evaluation_notes import count_full_texts, notes_on_dataset, notes_on_model
+from service.errors import NotFoundError
 from service.footage import decode_limits
+from service.registry import Registry
 from service.settings import Settings
 
 SLOW_S = 60
@@ -34,13 +36,13 @@ class Options:
     """How to measure, whatever is searched.
 
     Attributes:
-        bundle: folder; None is the one that the service would use.
+        bundle: a folder, or a name that `models list` shows; None is ours.
         depths: how many are re-ranked.
         full_fused: match every pair.
         settings: of this installation.
     """
 
-    bundle: Path | None
+    bundle: str | None
     depths: list[int]
     full_fused: bool
     settings: Settings
@@ -86,7 +88,7 @@ def measure_made_videos(num_videos: int, seed: int, options: Options) -> Outcome
     Raises:
         CliError: the bundle cannot be used.
     """
-    folder, network = _load(options)
+    name, network = _load(options)
     _announce(network, num_videos, num_videos, options)
     with _progress() as told, _figures_as_sentences():
         found = measure_world(
@@ -97,7 +99,7 @@ def measure_made_videos(num_videos: int, seed: int, options: Options) -> Outcome
             full_fused=options.full_fused,
             progress=told,
         )
-    title = f"{folder.name}: {num_videos} made-up videos in families of four, seed {seed}"
+    title = f"{name}: {num_videos} made-up videos in families of four, seed {seed}"
     extra = {"temporal_order": found.temporal_order}
     return Outcome(found.report, title, extra, notes_on_model(network.spec))
 
@@ -117,7 +119,7 @@ def measure_a_dataset(request: DatasetRequest, options: Options) -> Outcome:
             limit=request.limit,
             skip_missing=request.skip_missing,
         )
-        folder, network = _load(options)
+        name, network = _load(options)
         frames = _choose_frames(network, request.frames)
         num_texts = sum(len(item.texts) for item in dataset.items)
         _announce(network, num_texts, len(dataset.items), options, frames=frames)
@@ -143,7 +145,7 @@ def measure_a_dataset(request: DatasetRequest, options: Options) -> Outcome:
             )
             num_full = count_full_texts(network, ready.gallery.texts)
     extra = {"dataset": _facts(dataset, ready, request, frames, num_full)}
-    title = f"{folder.name}: {request.name}, {request.split} split, {frames} frames a video"
+    title = f"{name}: {request.name}, {request.split} split, {frames} frames a video"
     notes = notes_on_model(network.spec)
     return Outcome(report, title, extra, notes + notes_on_dataset(network.spec, extra["dataset"]))
 
@@ -160,12 +162,19 @@ def draw(outcome: Outcome, path: Path) -> None:
         raise CliError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _load(options: Options) -> tuple[Path, RetrievalModel]:
-    folder = options.bundle or options.settings.bundle_path
+def _load(options: Options) -> tuple[str, RetrievalModel]:
+    """Return the name and the network of the bundle that is given, named, or ours."""
+    given, settings = options.bundle, options.settings
+    folder = settings.bundle_path if given is None else Path(given)
     try:
-        return folder, load_bundle(folder, device=choose_device(options.settings.device))
+        if given is not None and not folder.is_dir():
+            folder = Registry(settings.data_dir).get(given).path
+        network = load_bundle(folder, device=choose_device(settings.device))
+    except NotFoundError as error:
+        raise CliError(f"{given} is no folder and no name of a model: {error.detail}") from error
     except BundleError as error:
         raise CliError(f"{folder} cannot be used as a bundle: {error}") from error
+    return given or folder.name, network
 
 
 def _choose_frames(network: RetrievalModel, wanted: int | None) -> int:

@@ -268,7 +268,8 @@ def test_fewer_frames_can_be_asked_for_but_not_more_than_a_model_reads(evaluate,
         (["--plot", "recall.jpg"], 2, "neither with .svg nor with .png"),
         (["--plot", "nowhere/recall.svg"], 2, "does not exist"),
         (["--depth", "0"], 2, "--depth"),
-        (["--world", "4", "--bundle", "nowhere"], 1, "nowhere cannot be used as a bundle"),
+        (["--world", "4", "--bundle", "nowhere"], 1, "nowhere is no folder and no name of a model"),
+        (["--world", "4", "--bundle", "."], 1, ". cannot be used as a bundle"),
     ],
 )
 def test_what_cannot_be_done_is_said(evaluate, words, code, why):
