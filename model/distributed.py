@@ -51,9 +51,16 @@ class Processes:
         return slice(self.rank * share, (self.rank + 1) * share)
 
 
+def started_processes() -> Processes:
+    """Return which of how many processes `torchrun` started this is, joined or not."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return Processes()
+    return Processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
 def local_device(kind: str) -> torch.device:
     """Return the device of this process: of several on one machine, each has its own GPU."""
-    if kind != "cuda" or not _was_started_by_torchrun():
+    if kind != "cuda" or started_processes().count == 1:
         return torch.device(kind)
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(device)
@@ -67,7 +74,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     Args:
         device: where the network is: `nccl` carries CUDA tensors, `gloo` those of the CPU.
     """
-    if not _was_started_by_torchrun():
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Processes()
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -193,10 +200,6 @@ def share_object(value: Any) -> Any:
     values = [value]
     distributed.broadcast_object_list(values, src=0)
     return values[0]
-
-
-def _was_started_by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _are_joined() -> bool:

@@ -81,10 +81,14 @@ def batch_of(step: int, *, count: int = 8, rows: slice | None = None) -> Batch:
 
 
 def native_training(
-    plan: Plan = PLAN, objectives: NativeObjectives | None = None, *, dropout: float = 0.0
+    plan: Plan = PLAN,
+    objectives: NativeObjectives | None = None,
+    *,
+    dropout: float = 0.0,
+    seed: int = 0,
 ) -> Training[NativeRecipe]:
     """Return a fresh run of All-in-One's objectives."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     network = build(ALL_IN_ONE, dropout=dropout)
     recipe = NativeRecipe(
         network=network,
@@ -101,9 +105,10 @@ def clover_training(
     *,
     family: str = "all_in_one",
     dropout: float = 0.0,
+    seed: int = 0,
 ) -> Training[CloverRecipe]:
     """Return a fresh run of Clover's objectives, on either family."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     is_clover = family == "clover"
     network = (
         build_clover(CLOVER, dropout=dropout) if is_clover else build(ALL_IN_ONE, dropout=dropout)

@@ -13,6 +13,7 @@ from service.cli.keys import keys, login
 from service.cli.models import models
 from service.cli.search import search
 from service.cli.serve import api, migrate, serve, worker
+from service.cli.train import train
 
 app = typer.Typer(
     help="Search your own videos by what happens in them.",
@@ -29,6 +30,7 @@ app.command()(ingest)
 app.command()(search)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(train)
 app.command()(doctor)
 app.command()(audit)
 app.command(hidden=True)(api)
