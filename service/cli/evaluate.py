@@ -48,9 +48,8 @@ def evaluate(
 ) -> None:
     """Measure a bundle: on made-up videos that it has never seen, or on a dataset that you have.
 
-    Figures are recall (R@K: share of queries answered among the first K), the median and the
-    mean rank (MdR, MnR) and nDCG@10, from text to video and from video to text: by the dual
-    stream alone, re-ranked by the fused pass, and by the fused pass alone.
+    Prints recall, ranks and nDCG with intervals, from text to video and from video to text;
+    docs/evaluation.md explains them.
     """
     _check_plot(plot)
     from service.cli import measuring  # noqa: PLC0415 (torch is slow to import)
