@@ -5,22 +5,19 @@ in the bundle either, so what cannot be searched or matched with says so. Traini
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from model.bundle_files import digest_file, write_bundle
 from model.clover.bert_file import bare_name, find_tokenizer, find_weights, read_heads, untie
-from model.clover.bundle import LARGEST, check_dims
 from model.clover.dims import CloverDims
+from model.clover.fitting import add_steps, below, complete, cut_positions, fit
 from model.clover.foreign import Foreign, Shapes, open_foreign
 from model.clover.found_sizes import fusion_sizes, text_sizes, video_sizes
 from model.clover.keys import bert_names, clover_names, swin_names
-from model.clover.network import assemble, build
-from model.importing.errors import ImportRefusedError
 from model.importing.report import Report
 from model.importing.tokenizer_source import read_bert_tokenizer
 from model.preprocessing import Preprocessing
@@ -101,7 +98,7 @@ def import_parts(
     sizes = video_sizes(video, "") | text_sizes(
         text, "", heads=read_heads(bert), max_text_tokens=MAX_TEXT_TOKENS
     )
-    dims, wanted = _fit(
+    dims, wanted = fit(
         {
             **sizes,
             **_untrained_sizes(sizes),
@@ -115,7 +112,7 @@ def import_parts(
     _write(
         folder,
         dims=dims,
-        state=_complete(state, wanted, dims, report, seed),
+        state=complete(state, wanted, dims, report, seed),
         tokenizer_json=read_bert_tokenizer(
             tokenizer or find_tokenizer(bert), vocabulary=dims.vocabulary
         ),
@@ -141,7 +138,8 @@ def import_checkpoint(
         file: the checkpoint.
         folder: where the bundle is written.
         tokenizer: see `read_bert_tokenizer`.
-        frames: frames of a clip; None: as many as can be fused.
+        frames: frames of a clip; None: as many as the file has positions for. Further positions
+            are drawn, so that longer clips can be fused once that was trained.
         channels: the order of colours it was trained with; the published configuration says blue
             first.
         text_heads: attention heads of the text encoder; None: one for each 64 of its width.
@@ -156,8 +154,10 @@ def import_checkpoint(
     text = text_sizes(
         whole, "text_backbone.bert.", heads=text_heads, max_text_tokens=MAX_TEXT_TOKENS
     )
-    dims, wanted = _fit({**video, **text, **fusion_sizes(whole, video)})
-    _cut_positions(whole, f"text_backbone.bert.{POSITIONS}", dims)
+    sizes = {**video, **text, **fusion_sizes(whole, video)}
+    dims, wanted = fit({**sizes, "frames": max(sizes["frames"], frames or 0)})
+    add_steps(whole, dims, seed)
+    cut_positions(whole, f"text_backbone.bert.{POSITIONS}", dims)
     if channels == "bgr":
         whole.tensors[PATCHES] = whole.tensors[PATCHES].flip(1)
         report.notes.append(BGR)
@@ -168,7 +168,7 @@ def import_checkpoint(
     _write(
         folder,
         dims=dims,
-        state=_complete(state, wanted, dims, report, seed),
+        state=complete(state, wanted, dims, report, seed),
         tokenizer_json=read_bert_tokenizer(tokenizer, vocabulary=dims.vocabulary),
         sources={"checkpoint": _source(file)},
         report=report,
@@ -193,62 +193,15 @@ def _take_parts(
     video: Foreign, text: Foreign, dims: CloverDims, wanted: Shapes
 ) -> dict[str, Tensor]:
     """Take what two files have of a network."""
-    _cut_positions(text, POSITIONS, dims)
-    state = video.take(_below(wanted, "video."), swin_names, optional=["video.mask_token"])
-    of_text = _below(wanted, "text.", "fusion.layers.", "pooler.", "mlm_head.")
+    cut_positions(text, POSITIONS, dims)
+    state = video.take(below(wanted, "video."), swin_names, optional=["video.mask_token"])
+    of_text = below(wanted, "text.", "fusion.layers.", "pooler.", "mlm_head.")
     state |= text.take(of_text, bert_names, optional=["pooler."])
     video.ignore(SWIN_IGNORED)
     text.ignore(BERT_IGNORED)
     video.finish("no Video Swin that is known here")
     text.finish("no BERT that is known here")
     return state
-
-
-def _fit(sizes: dict[str, Any]) -> tuple[CloverDims, Shapes]:
-    """Return the sizes of a network and the shapes of its tensors."""
-    try:
-        dims = CloverDims(**sizes)
-        check_dims(dims, "its sizes")
-    except ValueError as error:
-        raise ImportRefusedError(f"No network can be built of it: {error}.") from error
-    with torch.device("meta"):
-        network = assemble(dims)
-    return dims, {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-def _below(wanted: Shapes, *beginnings: str) -> Shapes:
-    return {name: shape for name, shape in wanted.items() if name.startswith(beginnings)}
-
-
-def _cut_positions(foreign: Foreign, name: str, dims: CloverDims) -> None:
-    """Keep the positions that texts can reach."""
-    table = foreign.tensors[name]
-    if len(table) > dims.max_text_tokens:
-        foreign.tensors[name] = table[: dims.max_text_tokens]
-        foreign.report.notes.append(
-            f"Of the {len(table)} positions of texts the first {dims.max_text_tokens} were kept: "
-            "the longest text."
-        )
-
-
-def _complete(
-    state: dict[str, Tensor], wanted: Shapes, dims: CloverDims, report: Report, seed: int
-) -> dict[str, Tensor]:
-    """Draw what no file has: a network of one block a stage has all that may be missing."""
-    shallow = replace(
-        dims,
-        depths=(1,) * len(dims.depths),
-        text_depth=1,
-        fusion_depth=1,
-        vocabulary=1,
-        has_mlm_head=False,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = build(shallow).state_dict()
-    made = {name: fresh[name] for name in wanted if name not in state}
-    report.made.update(dict.fromkeys(made, "drawn: no file has it"))
-    return {**state, **made}
 
 
 def _source(path: Path) -> dict[str, str]:
@@ -265,12 +218,11 @@ def _write(
     report: Report,
     frames: int | None = None,
 ) -> None:
-    """Write the bundle. Frames are resized as in the published evaluation: all of them is seen."""
-    frames = frames or dims.frames
-    if not 1 <= frames <= LARGEST["frames"]:
-        raise ImportRefusedError(f"A clip has 1 to {LARGEST['frames']} frames, not {frames}.")
+    """Write the bundle. Frames are cut as in the published evaluation: short side, then centre."""
     preprocessing = Preprocessing(
-        resize_short=dims.frame_size, frame_size=dims.frame_size, frames_per_clip=frames
+        resize_short=dims.frame_size,
+        frame_size=dims.frame_size,
+        frames_per_clip=frames or dims.frames,
     )
     write_bundle(
         folder,

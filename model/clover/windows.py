@@ -93,7 +93,7 @@ class _Reorder(torch.autograd.Function):
         return grad.index_select(0, ctx.back), None, None
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)  # a network has eight for each size of batch
 @torch.inference_mode(mode=False)  # kept, and used in training too
 def cut_windows(
     *,

@@ -180,7 +180,7 @@ def test_a_published_checkpoint_computes_what_it_did(checkpoint, words, tmp_path
 
 
 def test_a_published_checkpoint_keeps_all_of_its_weights(checkpoint, words, tmp_path):
-    report = _import(checkpoint, words, tmp_path / "made", channels="rgb", frames=12)
+    report = _import(checkpoint, words, tmp_path / "made", channels="rgb")
     state, network = stored(tmp_path / "made"), make_tiny_clover()
     assert network.state_dict().keys() - state.keys() == {
         "matching_head.fc.weight",
@@ -189,7 +189,16 @@ def test_a_published_checkpoint_keeps_all_of_its_weights(checkpoint, words, tmp_
     assert_taken(state, network, "")
     assert {*report.renamed, *report.ignored} == {*published_clover()}
     assert report.made == {}
-    assert load_bundle(tmp_path / "made").spec.frames_per_clip == 12
+
+
+def test_clips_longer_than_those_of_a_checkpoint_can_be_trained(checkpoint, words, tmp_path):
+    report = _import(checkpoint, words, tmp_path / "made", frames=12)
+    bundle = load_trainable(tmp_path / "made")
+    assert bundle.preprocessing.frames_per_clip == bundle.dims.frames == 12
+    positions = bundle.network.fusion.time_positions.detach()
+    assert (positions[:, :2] == make_tiny_clover().fusion.time_positions).all()
+    assert positions[:, 2:].std() == pytest.approx(0.02, rel=0.3)
+    assert "those of 4 more were drawn" in " ".join(report.notes)
 
 
 def test_a_checkpoint_tuned_for_retrieval_lacks_other_heads(words, tmp_path):
@@ -212,7 +221,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(words, tmp_path):
     with pytest.raises(ImportRefusedError, match="is of another network"):
         _import(saved(tmp_path / "less.pth", state), words, tmp_path / "made")
     path = saved(tmp_path / "whole.pth", published_clover())
-    with pytest.raises(ImportRefusedError, match="A clip has 1 to 256 frames, not 999"):
+    with pytest.raises(ImportRefusedError, match="frames 999 is over 256"):
         _import(path, words, tmp_path / "made", frames=999)
 
 
