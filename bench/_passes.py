@@ -3,18 +3,34 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.all_in_one.dims import BASE, SMALL, TINY, Dims
-from model.all_in_one.network import AllInOne, build
+from model.all_in_one.network import AllInOne
+from model.all_in_one.network import build as build_all_in_one
+from model.clover.dims import CLOVER_BASE, CLOVER_SMALL, CloverDims
+from model.clover.network import Clover
+from model.clover.network import build as build_clover
 from model.objectives.contrastive import contrastive_loss
 from model.objectives.matching import matching_loss
 
-SIZES = {"tiny": TINY, "small": SMALL, "base": BASE}
+AnyDims = Dims | CloverDims
+SIZES: dict[str, AnyDims] = {
+    "tiny": TINY,
+    "small": SMALL,
+    "base": BASE,
+    "clover-small": CLOVER_SMALL,
+    "clover-base": CLOVER_BASE,
+}
 GIGA = 1e9
 Run = Callable[[], Tensor]
+
+
+def build(dims: AnyDims) -> AllInOne | Clover:
+    """Build a network with fresh weights."""
+    return build_clover(dims) if isinstance(dims, CloverDims) else build_all_in_one(dims)
 
 
 class Inputs:
@@ -28,7 +44,7 @@ class Inputs:
     """
 
     def __init__(
-        self, dims: Dims, batch: int, device: str, frames_dtype: torch.dtype = torch.float32
+        self, dims: AnyDims, batch: int, device: str, frames_dtype: torch.dtype = torch.float32
     ) -> None:
         shape = (batch, dims.max_text_tokens)
         self.ids = torch.randint(dims.vocabulary, shape, device=device)
@@ -38,17 +54,24 @@ class Inputs:
         self.frames = clips.to(frames_dtype)
 
 
-def serving_passes(network: AllInOne, inputs: Inputs) -> dict[str, Run]:
+def match(network: AllInOne | Clover, inputs: Inputs, visual: Tensor) -> Tensor:
+    """Return the matching logits of each text with one clip, (B, 2)."""
+    if isinstance(network, Clover):
+        return network.match(network.text_tokens(inputs.ids, inputs.mask), inputs.mask, visual)
+    return network.match(inputs.ids, inputs.mask, visual)
+
+
+def serving_passes(network: AllInOne | Clover, inputs: Inputs) -> dict[str, Run]:
     """Return the passes that serving and ingest run; the last block is computed for CLS alone."""
     ids, mask, frames = inputs.ids, inputs.mask, inputs.frames
     return {
         "text": lambda: network.embed_text(ids, mask),
         "video": lambda: network.embed_video(frames),
-        "fused": lambda: network.match(ids, mask, network.visual_tokens(frames)),
+        "fused": lambda: match(network, inputs, network.visual_tokens(frames)),
     }
 
 
-def training_loss(network: AllInOne, inputs: Inputs) -> Tensor:
+def training_loss(network: AllInOne | Clover, inputs: Inputs) -> Tensor:
     """Return the contrastive and the matching loss of a batch of pairs, a scalar.
 
     The dual stream reads every pair; the fused pass reads each text with one clip, which for
@@ -59,12 +82,12 @@ def training_loss(network: AllInOne, inputs: Inputs) -> Tensor:
     is_true = torch.arange(len(ids), device=ids.device) < (len(ids) + 1) // 2
     rows = torch.arange(len(ids), device=ids.device)
     clips = torch.where(is_true, rows, rows.roll(1))
-    logits = network.match(ids, mask, network.visual_tokens(frames)[clips])
+    logits = match(network, inputs, network.visual_tokens(frames)[clips])
     return contrastive_loss(texts, videos) + matching_loss(logits, is_true)
 
 
 def make_step(
-    network: AllInOne, inputs: Inputs, loss_of: Callable[..., Tensor], *, is_half: bool
+    network: AllInOne | Clover, inputs: Inputs, loss_of: Callable[..., Tensor], *, is_half: bool
 ) -> Run:
     """Return one whole training step: forward, backward, AdamW.
 
@@ -87,7 +110,7 @@ def make_step(
     return step
 
 
-def count_gmac(run: Run) -> float:
+def count_gmac(run: Callable[[], object]) -> float:
     """Return the multiply-adds of one run, in thousand millions.
 
     Attention is counted as the products that it stands for, whatever kernel computes it; what is
@@ -98,7 +121,7 @@ def count_gmac(run: Run) -> float:
     return counter.get_total_flops() / 2 / GIGA
 
 
-def count_passes(dims: Dims) -> dict[str, float]:
+def count_passes(dims: AnyDims) -> dict[str, float]:
     """Return the multiply-adds for one item of each pass and one pair of a training step.
 
     Counted on the meta device: shapes without numbers, so it costs nothing.
@@ -107,15 +130,5 @@ def count_passes(dims: Dims) -> dict[str, float]:
         network = build(dims)
         one, two = Inputs(dims, 1, "meta"), Inputs(dims, 2, "meta")
         counted = {name: count_gmac(run) for name, run in serving_passes(network, one).items()}
-        counted["train"] = count_gmac(lambda: _backward(training_loss(network, two))) / 2
+        counted["train"] = count_gmac(lambda: training_loss(network, two).backward()) / 2
     return counted
-
-
-def _backward(loss: Tensor) -> Tensor:
-    loss.backward()
-    return loss
-
-
-def num_parameters(network: nn.Module) -> int:
-    """Return how many numbers are trained."""
-    return sum(value.numel() for value in network.parameters())

@@ -167,11 +167,11 @@ def print_rows(rows: list[Row], given: argparse.Namespace) -> None:
         return
     print(f"{machine}, {given.clock} time, torch {torch.__version__}")
     names = ("GMAC", "ms", "items/s", "TFLOP/s", "matmul", "share", "MiB")
-    print("size  type  way        pass  batch" + "".join(f"{name:>10}" for name in names))
+    print("size         type  way        pass  batch" + "".join(f"{name:>10}" for name in names))
     for row in rows:
         peak = "-" if row.peak_mib is None else f"{row.peak_mib:.0f}"
         print(
-            f"{row.size:6}{row.dtype:6}{row.how:11}{row.name:6}{row.batch:5}{row.gmac:10.2f}"
+            f"{row.size:13}{row.dtype:6}{row.how:11}{row.name:6}{row.batch:5}{row.gmac:10.2f}"
             f"{row.milliseconds:10.1f}{row.items_per_s:10.1f}{row.tflop_per_s:10.3f}"
             f"{row.matmul_tflop_per_s:10.3f}{row.share:10.0%}{peak:>10}"
         )

@@ -13,10 +13,9 @@ type, the rest float32), `whole` converts the whole network, `compiled` is that 
 """
 
 import torch
-from _passes import SIZES, Inputs, Run, count_passes, serving_passes
+from _passes import SIZES, Inputs, Run, build, count_passes, serving_passes
 from _timing import DTYPES, Row, Stopwatch, make_parser, print_rows
 
-from model.all_in_one.network import build
 from model.all_in_one.precision import store_matrices
 
 WAYS = ("served", "whole", "compiled")

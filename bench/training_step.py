@@ -8,11 +8,9 @@ of forward and backward are counted by torch; those of AdamW are nothing beside 
 """
 
 import torch
-from _passes import SIZES, Inputs, count_passes, make_step, training_loss
+from _passes import SIZES, Inputs, build, count_passes, make_step, training_loss
 from _timing import DTYPES, Row, Stopwatch, make_parser, print_rows
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from model.all_in_one.network import build
 
 BATCHES = {"cpu": 4, "cuda": 64}
 KERNELS = {

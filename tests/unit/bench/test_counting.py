@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench._passes import SIZES, Inputs, count_gmac, count_passes
-from model.all_in_one.network import build
+from bench._passes import SIZES, Inputs, build, count_gmac, count_passes
 
 # Counted once on the official networks: thousand million multiply-adds of one item at 224 px with
 # 40 tokens: text, video of 1 and 3 frames, fused of 1, 3 and 9 frames, 3 with patches kept.
@@ -58,3 +57,8 @@ def test_a_training_step_costs_three_times_its_forward_passes():
     counted = count_passes(SIZES["tiny"])
     forward = counted["text"] + counted["video"] + counted["fused"]
     assert counted["train"] == pytest.approx(3 * forward, rel=0.05)
+
+
+def test_clover_is_counted_as_well():
+    counted = count_passes(SIZES["clover-small"])
+    assert 0 < counted["video"] < counted["fused"] < counted["train"] / 3
