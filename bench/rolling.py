@@ -25,7 +25,7 @@ from model.recipes.world import WorldRecipe
 from model.recipes.world_objectives import WorldObjectives
 from model.train import Training
 from model.world.batches import WorldBatches
-from model.world.checkpoint import DIMS, PREPROCESSING, TOKENIZER, make_masker
+from model.world.checkpoint import COARSE, PREPROCESSING, TOKENIZER, make_masker
 from model.world.labels import NUM_CLASSES, WEIGHTS
 from model.world.preparation import prepare
 
@@ -53,11 +53,11 @@ def main() -> None:
     )
     with TemporaryDirectory() as folder:
         shared = Path(folder) / "shared.safetensors"
-        training = start(DIMS, arguments.seed)
+        training = start(COARSE, arguments.seed)
         learn(training, world, until=DUAL_STEPS)
         training.save(shared)
         for arm in arguments.arms:
-            training = start(replace(DIMS, **ARMS[arm]), arguments.seed)
+            training = start(replace(COARSE, **ARMS[arm]), arguments.seed)
             training.load(shared)
             learn(training, world, until=DUAL_STEPS + FUSED_STEPS)
             training.network.load_state_dict(training.average)

@@ -11,7 +11,7 @@ from model.world.drawing import FULL, SIMPLE
 from model.world.families import FAMILY_SIZE, Member, family
 from model.world.labels import labels_of, labels_told
 from model.world.render import bin_centres, render
-from model.world.story import REVERSIBLE_EVENTS, SYMMETRIC_EVENTS, Facet, facts
+from model.world.story import REVERSIBLE_EVENTS, SYMMETRIC_EVENTS, Event, Facet, facts
 
 FACETS = (
     *(Facet.KIND,) * 5,
@@ -24,6 +24,8 @@ FACETS = (
     Facet.BACKGROUND,
 )
 """Kinds are the hardest to see, so most counterparts differ in them."""
+EVENTS = (*REVERSIBLE_EVENTS, Event.MORPH, Event.MEET)
+"""In the last two, two kinds have to be seen in one video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class WorldBatches:
             level=level,
             least_detail=0.0 if step >= self.terse_from else 0.3,
             facets=self.facets,
-            events=SYMMETRIC_EVENTS if is_symmetric else REVERSIBLE_EVENTS,
+            events=SYMMETRIC_EVENTS if is_symmetric else EVENTS,
         )
 
 

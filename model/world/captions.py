@@ -10,8 +10,11 @@ from model.world.telling import Split, Teller
 
 SHARE_BARE = 0.08  # of training captions that drop articles and fillers, as typed queries do
 SHARE_BARE_TERSE = 0.7  # the same, of those that are terse anyway
+SHARE_BARE_LOOKS = 0.15  # the same, of those that tell of looks alone
+SHARE_KIND = 0.9  # of captions that name the kind for certain
 SHARE_STRAY = 0.05  # of training captions with a word that means nothing
 SHARE_EVENTLESS = 0.08  # of captions without required facets that name things alone
+LOOKS = tuple(facet for facet in Facet if facet not in (Facet.EVENT, Facet.TIME))
 FILLERS = frozenset({"a", "an", "the", "there", "is", "are", "that", "of", "in", "which", "clip"})
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -55,11 +58,24 @@ def caption(
     return Caption(text, mentions)
 
 
+def caption_of_looks(
+    story: Story, rng: random.Random, *, required: Collection[Facet], detail: float
+) -> Caption:
+    """Return a training caption that says nothing of what happens. Arguments as in `caption`."""
+    told = {facet for facet in LOOKS if facet in required or rng.random() < detail}
+    told |= {Facet.KIND} if rng.random() < SHARE_KIND else set()
+    if story.event is Event.MEET:
+        told |= {Facet.KIND, Facet.SECOND}
+    mentions = frozenset(told - _pointless(story, required))
+    teller = Teller(story, rng, "train", mentions)
+    return Caption(_roughened(_tidy(teller.sentence()), rng, SHARE_BARE_LOOKS), mentions)
+
+
 def _mentions(
     story: Story, rng: random.Random, required: Collection[Facet], detail: float
 ) -> frozenset[Facet]:
     told = {facet for facet in Facet if facet in required or rng.random() < detail}
-    told |= {Facet.KIND} if rng.random() < 0.9 else set()  # noqa: PLR2004 - a share
+    told |= {Facet.KIND} if rng.random() < SHARE_KIND else set()
     told |= {Facet.EVENT} if required or rng.random() > SHARE_EVENTLESS else set()
     if story.event is Event.RECOLOUR and Facet.EVENT in told:
         told |= {Facet.COLOUR}
@@ -67,12 +83,7 @@ def _mentions(
         told |= {Facet.KIND}
     if story.event is Event.MEET:
         told |= {Facet.SECOND}
-    if story.second is None:
-        told.discard(Facet.SECOND)
-    if story.event is Event.GROW:
-        told.discard(Facet.SIZE)
-    if story.thing.texture is Texture.PLAIN and Facet.TEXTURE not in required:
-        told.discard(Facet.TEXTURE)  # nobody says it of a plain thing
+    told -= _pointless(story, required)
     if story.event in SYMMETRIC_EVENTS and story.event is Event.STILL and not required:
         told -= {Facet.EVENT} if rng.random() < 0.4 else set()  # noqa: PLR2004 - a share
     if Facet.EVENT in told:
@@ -80,6 +91,15 @@ def _mentions(
     else:
         told.discard(Facet.TIME)
     return frozenset(told - ({Facet.TIME} if not story.is_reversible else set()))
+
+
+def _pointless(story: Story, required: Collection[Facet]) -> set[Facet]:
+    """Return the facets of which nothing can be said, or nobody says anything."""
+    found = {Facet.SECOND} if story.second is None else set()
+    found |= {Facet.SIZE} if story.event is Event.GROW else set()
+    if story.thing.texture is Texture.PLAIN and Facet.TEXTURE not in required:
+        found |= {Facet.TEXTURE}
+    return found
 
 
 def _tidy(text: str) -> str:
