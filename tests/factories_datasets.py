@@ -129,14 +129,14 @@ def make_lsmdc(folder: Path) -> Made:
     clips = [f"{films[0]}_00.00.32.161-00.00.37.086", f"{films[1]}_01.49.22.010-01.49.25.020"]
     texts = {
         clips[0]: ('SOMEONE runs, "then" jumps.',),
-        clips[1]: ("The dog's ball: café.",),
+        clips[1]: ("The dog's ball… café.",),
     }
     names = ("LSMDC16_challenge_1000_publictect.csv", "LSMDC16_annos_training.csv")
     trained = {"0001_American_Beauty_00.00.51.926-00.00.54.129": ("SOMEONE plays.",)}
     folder.mkdir(parents=True)
     for name, split in zip(names, (texts, trained), strict=True):
         lines = ["\t".join([n, "0", "1", "0", "1", t[0]]) for n, t in split.items()]
-        (folder / name).write_bytes(("\r\n".join(lines) + "\r\n").encode("latin-1"))
+        (folder / name).write_bytes(("\r\n".join(lines) + "\r\n").encode("cp1252"))
     files = tuple(f"{film}/{clip}.avi" for film, clip in zip(films, clips, strict=True))
     return Made(folder, folder / "avi", texts, files, trained)
 

@@ -56,7 +56,7 @@ def find_file(annotations: Path, names: Sequence[str], *, what: str, is_main: bo
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file: UTF-8, or else Latin-1, as some of these files are.
+    """Return the text of a file: UTF-8, or else Windows-1252, as some of these files are.
 
     Raises:
         DatasetError: it cannot be read.
@@ -68,7 +68,18 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return raw.decode("cp1252", errors="replace")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not blank.
+
+    Only line feeds end a line: these files have other characters that `str.splitlines` cuts at.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    return [line.strip("\r") for line in read_text(path).split("\n") if line.strip()]
 
 
 def read_json(path: Path) -> Any:

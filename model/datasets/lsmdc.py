@@ -8,7 +8,7 @@ last. Clips are called as there, usually in a folder for each film.
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.datasets.items import DatasetError, Item, Split, collect, find_file, read_text
+from model.datasets.items import DatasetError, Item, Split, collect, find_file, read_lines
 
 SPLITS: tuple[Split, ...] = ("test", "val", "train")
 FILES: dict[Split, tuple[str, ...]] = {
@@ -31,9 +31,8 @@ def read(annotations: Path, split: Split) -> list[Item]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            columns = line.split("\t")
-            if len(columns) < FEWEST_COLUMNS:
-                raise DatasetError(f"{path}: line {number} has no columns divided by tabs")
-            yield columns[0], columns[-1]
+    for line in read_lines(path):
+        columns = line.split("\t")
+        if len(columns) < FEWEST_COLUMNS:
+            raise DatasetError(f"{path}: {line!r:.80} has no columns divided by tabs")
+        yield columns[0], columns[-1]

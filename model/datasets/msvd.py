@@ -20,6 +20,7 @@ from model.datasets.items import (
     collect,
     find_file,
     pick,
+    read_lines,
     read_text,
 )
 from model.importing.errors import ImportRefusedError
@@ -56,7 +57,7 @@ def read(annotations: Path, split: Split) -> list[Item]:
     listed = find_file(annotations, names, what=f"The list of the {split} split of MSVD")
     texts = collect(path, captions)
     if listed.name != MAPPING:
-        return pick(texts, read_text(listed).splitlines(), path)
+        return pick(texts, read_lines(listed), path)
     numbers = _mapping(listed)
     chosen = [name for name, number in numbers.items() if number in NUMBERS[split]]
     return [
@@ -92,8 +93,8 @@ def _refuse(_given: object) -> object:
 
 
 def _from_text(path: Path) -> Iterator[tuple[object, object]]:
-    for line in read_text(path).splitlines():
-        if line.strip() and not line.startswith("#"):
+    for line in read_lines(path):
+        if not line.startswith("#"):
             name, _, caption = line.strip().partition(" ")
             yield name, caption
 
@@ -111,11 +112,10 @@ def _from_table(path: Path) -> Iterator[tuple[object, object]]:
 def _mapping(path: Path) -> dict[str, int]:
     """Return the number of each video."""
     numbers: dict[str, int] = {}
-    for line in read_text(path).splitlines():
+    for line in read_lines(path):
         name, _, number = line.strip().partition(" ")
         digits = number.strip().removeprefix("vid")
-        if name and not digits.isdecimal():
+        if not digits.isdecimal():
             raise DatasetError(f"{path}: {line.strip()!r:.80} is no video and its vidN")
-        if name:
-            numbers[name] = int(digits)
+        numbers[name] = int(digits)
     return numbers

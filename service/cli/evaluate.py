@@ -15,35 +15,50 @@ DEFAULT_DEPTHS = [16]
 PLOT_SUFFIXES = (".svg", ".png")
 
 
+World = Annotated[
+    int | None, typer.Option(min=4, max=100_000, help="How many made-up videos; 500 if unset.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Which made-up videos.")]
+Dataset = Annotated[DatasetName | None, typer.Option(help="Use this dataset instead.")]
+Annotations = Annotated[
+    Path | None, typer.Option(help="Its annotation file, or the folder with it.")
+]
+Videos = Annotated[Path | None, typer.Option(help="Folder with its videos.")]
+Part = Annotated[Split, typer.Option(help="Which part of the dataset.")]
+Frames = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Frames of a video; the bundle's if unset.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many videos.")]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", help="Leave out videos that are not there.")
+]
+Depths = Annotated[
+    list[int], typer.Option(min=1, max=10_000, help="Re-rank so many; may be repeated.")
+]
+FullFused = Annotated[
+    bool, typer.Option("--full-fused", help="Match every text with every video as well.")
+]
+Bundle = Annotated[
+    str | None, typer.Option(metavar="NAME_OR_FOLDER", help="What to measure; ours if unset.")
+]
+Plot = Annotated[Path | None, typer.Option(help="Draw recall into this .svg or .png.")]
+
+
 def evaluate(
     *,
-    world: Annotated[
-        int | None, typer.Option(min=4, max=100_000, help="How many made-up videos; 500 if unset.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which made-up videos.")] = 1,
-    dataset: Annotated[DatasetName | None, typer.Option(help="Use this dataset instead.")] = None,
-    annotations: Annotated[
-        Path | None, typer.Option(help="Its annotation file, or the folder with it.")
-    ] = None,
-    videos: Annotated[Path | None, typer.Option(help="Folder with its videos.")] = None,
-    split: Annotated[Split, typer.Option(help="Which part of the dataset.")] = "test",
-    frames: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Frames of a video; the bundle's if unset.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many videos.")] = None,
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out videos that are not there.")
-    ] = False,
-    depth: Annotated[
-        list[int], typer.Option(min=1, max=10_000, help="Re-rank so many; may be repeated.")
-    ] = DEFAULT_DEPTHS,
-    full_fused: Annotated[
-        bool, typer.Option("--full-fused", help="Match every text with every video as well.")
-    ] = False,
-    bundle: Annotated[
-        str | None, typer.Option(metavar="NAME_OR_FOLDER", help="What to measure; ours if unset.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw recall into this .svg or .png.")] = None,
+    world: World = None,
+    seed: Seed = 1,
+    dataset: Dataset = None,
+    annotations: Annotations = None,
+    videos: Videos = None,
+    split: Part = "test",
+    frames: Frames = None,
+    limit: Limit = None,
+    skip_missing: SkipMissing = False,
+    depth: Depths = DEFAULT_DEPTHS,
+    full_fused: FullFused = False,
+    bundle: Bundle = None,
+    plot: Plot = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a bundle: on made-up videos that it has never seen, or on a dataset that you have.

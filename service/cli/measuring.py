@@ -123,31 +123,42 @@ def measure_a_dataset(request: DatasetRequest, options: Options) -> Outcome:
         frames = _choose_frames(network, request.frames)
         num_texts = sum(len(item.texts) for item in dataset.items)
         _announce(network, num_texts, len(dataset.items), options, frames=frames)
-        with (
-            _progress() as told,
-            _figures_as_sentences(),
-            decoded(
-                dataset,
-                network.spec,
-                frames_per_clip=frames,
-                limits=decode_limits(options.settings),
-                reader=options.settings.reader,
-                skip_unreadable=request.skip_missing,
-                progress=told,
-            ) as ready,
-        ):
-            report = measure(
-                network,
-                ready.gallery,
-                depths=options.depths,
-                full_fused=options.full_fused,
-                progress=told,
-            )
-            num_full = count_full_texts(network, ready.gallery.texts)
-    extra = {"dataset": _facts(dataset, ready, request, frames, num_full)}
+        report, facts = _decode_and_measure(dataset, network, frames, request, options)
     title = f"{name}: {request.name}, {request.split} split, {frames} frames a video"
-    notes = notes_on_model(network.spec)
-    return Outcome(report, title, extra, notes + notes_on_dataset(network.spec, extra["dataset"]))
+    notes = notes_on_model(network.spec) + notes_on_dataset(network.spec, facts)
+    return Outcome(report, title, {"dataset": facts}, notes)
+
+
+def _decode_and_measure(
+    dataset: Dataset,
+    network: RetrievalModel,
+    frames: int,
+    request: DatasetRequest,
+    options: Options,
+) -> tuple[Report, dict[str, Any]]:
+    """Return the figures, and what JSON says of the dataset."""
+    with (
+        _progress() as told,
+        _figures_as_sentences(),
+        decoded(
+            dataset,
+            network.spec,
+            frames_per_clip=frames,
+            limits=decode_limits(options.settings),
+            reader=options.settings.reader,
+            skip_unreadable=request.skip_missing,
+            progress=told,
+        ) as ready,
+    ):
+        report = measure(
+            network,
+            ready.gallery,
+            depths=options.depths,
+            full_fused=options.full_fused,
+            progress=told,
+        )
+        num_full = count_full_texts(network, ready.gallery.texts)
+    return report, _facts(dataset, ready, request, frames, num_full)
 
 
 def draw(outcome: Outcome, path: Path) -> None:
