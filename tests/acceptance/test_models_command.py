@@ -2,19 +2,16 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.acceptance.live import LiveService, upload, wait_for, wait_until_processed
-from tests.factories_checkpoints import SMALL_DIMS, make_state, save_lightning
-from tests.factories_model import make_tiny_bundle, make_tokenizer
+from tests.factories_checkpoints import make_state, save_lightning
+from tests.factories_model import make_tokenizer
 from tests.factories_video import make_video
 
 ANSWER_S = 200.0
@@ -79,52 +76,15 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_a_checkpoint_is_imported_and_used_at_once_in_an_empty_folder(reelseek, words, tmp_path):
-    file = save_lightning(tmp_path / "tuned.ckpt", make_state())
+def test_a_file_with_code_is_refused_by_the_command_and_never_run(reelseek, words, tmp_path):
+    trap = tmp_path / "was-run"
+    torch.save({"state_dict": make_state(), "more": Runs(f"touch {trap}")}, tmp_path / "bad.ckpt")
 
-    done = reelseek("models", "import", file, "--tokenizer", words)
+    done = reelseek("models", "import", tmp_path / "bad.ckpt", "--tokenizer", words)
 
-    assert done.returncode == 0, done.stderr
-    assert "Recognised as All-in-One of width 128" in done.stdout
-    assert "Ignored: 1 keys." in done.stdout
-    assert "tuned is registered: search, re-rank." in done.stdout
-    assert "it is what is searched from now on" in done.stdout
-    models = reelseek.models()
-    assert models["tuned"]["is_active"]
-    assert not models["bundled"]["is_active"]
-    shown = json.loads(reelseek("models", "show", "tuned", "--json").stdout)
-    assert shown["card"]["import"]["ignored"].keys() == {"text_embeddings.position_ids"}
-    assert shown["source"] == str(file)
-    assert "tuned" in reelseek("models", "list").stdout
-
-
-def test_a_matcher_only_file_is_registered_and_says_what_to_do(reelseek, words, tmp_path):
-    dims = replace(SMALL_DIMS, has_projections=False)
-    file = save_lightning(tmp_path / "pretrained.ckpt", make_state(dims=dims))
-
-    done = reelseek("models", "import", file, "--tokenizer", words, "--name", "pre", "--json")
-
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["can_search"], told["can_match"], told["is_active"]) == (False, True, False)
-    assert any("matcher only" in note for note in told["report"]["notes"])
-    assert "matcher only" in reelseek("models", "list").stdout
-    said = sentence(reelseek("models", "use", "pre"))
-    assert "reelseek train --from pre" in said
-    assert "--matcher pre" in said
-
-
-def test_a_bundle_that_was_trained_elsewhere_is_added_whole(reelseek, tmp_path):
-    bundle = make_tiny_bundle(tmp_path / "trained")
-
-    done = reelseek("models", "add", bundle, "--name", "mine", "--json")
-
-    assert done.returncode == 0, done.stderr
-    digest = json.loads((bundle / "card.json").read_text())["digest"]
-    assert json.loads(done.stdout)["digest"] == digest
-    shutil.rmtree(bundle)
-    assert reelseek.models()["mine"]["digest"] == digest
-    assert sentence(reelseek("models", "add", "nowhere/at-all", "--name", "mine"))
+    assert "could run code" in sentence(done)
+    assert not trap.exists()
+    assert reelseek.folders == []
 
 
 class Runs:
@@ -135,68 +95,6 @@ class Runs:
 
     def __reduce__(self):
         return os.system, (self._command,)
-
-
-def write_bomb(path: Path) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02}.")
-        archive.writestr("archive/data/0", bytes(20_000_000))
-    return path
-
-
-def bad_files(folder: Path, trap: Path) -> dict[str, Path]:
-    """Write files that must not be imported, by what the refusal must say."""
-    good = save_lightning(folder / "good.ckpt", make_state())
-    (folder / "empty.ckpt").touch()
-    (folder / "page.ckpt").write_text("<html>Please sign in</html>")
-    (folder / "cut.ckpt").write_bytes(good.read_bytes()[:5000])
-    (folder / "header.safetensors").write_bytes(b"\xff" * 7 + b"\x7f{}")
-    diverged = make_state()
-    diverged["pooler.dense.bias"][0] = float("nan")
-    swapped = make_state()
-    swapped["pooler.dense.bias"] = torch.ones(7)
-    code = {"state_dict": make_state(), "callbacks": Runs(f"touch {trap}")}
-    torch.save(code, folder / "code.ckpt")
-    return {
-        "truncated": folder / "cut.ckpt",
-        "it is empty": folder / "empty.ckpt",
-        "neither a file of torch.save nor safetensors": folder / "page.ckpt",
-        "it is a folder": folder,
-        "header": folder / "header.safetensors",
-        "not finite": save_lightning(folder / "nan.ckpt", diverged),
-        "has the shape (7,)": save_lightning(folder / "shape.ckpt", swapped),
-        "could run code": folder / "code.ckpt",
-        "is compressed": write_bomb(folder / "bomb.ckpt"),
-        "No such file": folder / "nowhere.ckpt",
-    }
-
-
-def test_bad_files_are_refused_and_nothing_is_run_or_registered(reelseek, words, tmp_path):
-    trap = tmp_path / "was-run"
-    folder = tmp_path / "bad"
-    folder.mkdir()
-
-    for why, file in bad_files(folder, trap).items():
-        done = reelseek("models", "import", file, "--tokenizer", words, "--name", "bad")
-        assert why in sentence(done)
-    assert not trap.exists()
-    assert reelseek.folders == []
-    assert list(reelseek.models()) == ["bundled"]
-
-
-def test_names_and_options_that_cannot_be_are_sentences(reelseek, words, tmp_path):
-    file = save_lightning(tmp_path / "tuned.ckpt", make_state())
-    bring = ("models", "import", file, "--tokenizer", words)
-
-    assert "no name for a model" in sentence(reelseek(*bring, "--name", "../up"))
-    assert "comes along" in sentence(reelseek(*bring, "--name", "bundled"))
-    assert "there are: bundled" in sentence(reelseek("models", "show", "nothing"))
-    assert "there are: bundled" in sentence(reelseek("models", "use", "nothing"))
-    assert "could not be fetched" in sentence(reelseek("models", "import", file))
-    assert reelseek("models", "import-clover").returncode == 2
-    said = sentence(reelseek("models", "use", "bundled", REELSEEK_BUNDLE=str(tmp_path)))
-    assert "REELSEEK_BUNDLE" in said
-    assert reelseek.folders == []
 
 
 @pytest.fixture
@@ -210,7 +108,7 @@ def live(reelseek):
 
 
 def search(client, text="a red circle"):
-    answer = client.post("/v1/search", json={"query": text, "limit": 3})
+    answer = client.post("/v1/search", json={"text": text, "limit": 3})
     return answer.json() if answer.is_success else None
 
 
@@ -235,7 +133,7 @@ def test_a_running_service_takes_a_used_model_over_and_starts_with_it_again(
         found = wait_for(
             lambda: (search(client) or {}).get("moments"), within_s=SWITCH_S, what="a search"
         )
-        assert found[0]["video"]["id"] == video["id"]
+        assert found[0]["video_id"] == video["id"]
         assert reelseek.models()["tuned"]["is_active"]
 
     assert live.stop() == 0
