@@ -125,7 +125,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     """
     if not _are_joined():
         return rows
-    gathered: Tensor = _GatherRows.apply(rows)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherRows.apply(rows)
     return gathered
 
 

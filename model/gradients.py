@@ -110,15 +110,12 @@ def _contrast(
     work: Work, embeddings: Mapping[str, Tensor], device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the losses of the whole batch and what they pull this process's embeddings by."""
-    leaves = {
-        name: value.detach().requires_grad_(requires_grad=True)
-        for name, value in embeddings.items()
-    }
+    leaves = {name: value.detach().requires_grad_() for name, value in embeddings.items()}
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         gathered = {name: gather_rows(leaf) for name, leaf in leaves.items()}
         losses = work.contrast(gathered)
     if losses:
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(losses.values())).sum().backward()
     pulls = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     return {name: value.detach() for name, value in losses.items()}, pulls
 

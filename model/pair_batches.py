@@ -4,7 +4,7 @@ Shapes: B rows of a batch, T frames, S frame side.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,7 +65,7 @@ class PairBatches:
             first_row=own.start,
         )
 
-    def batches(self, tokenizer: Tokenizer, *, first: int) -> Iterator[Batch]:
+    def batches(self, tokenizer: Tokenizer, *, first: int) -> Generator[Batch, None, None]:
         """Yield the batches from a step on, made ahead of time beside the training.
 
         Args:

@@ -158,7 +158,7 @@ class NativeWork:
 
     def pair(self, rows: slice, passes: Passes[Seen]) -> dict[str, Tensor]:
         """Return the part's share of VTM, WPA, ranking and MLM."""
-        losses = {}
+        losses: dict[str, Tensor] = {}
         if self._partners is not None:
             losses |= self._asked_about(rows, passes.kept.visual, self._partners)
         if self._masked is not None:
@@ -171,7 +171,7 @@ class NativeWork:
         fused, mask = join_with(self._network, self._batch, texts, visual)
         logits = self._network.match_logits(fused).float().unflatten(0, texts.shape)  # (b, K, 2)
         count = len(texts)
-        losses = {}
+        losses: dict[str, Tensor] = {}
         if chosen.matching_weight:
             asked = logits[:, partners.matched].flatten(0, 1)
             loss = matching_loss(asked, labels[:, partners.matched].flatten())

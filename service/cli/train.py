@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.tuning_choices import Choices, RecipeName
+from model.tuning_choices import Choices, RecipeName, TuningError
 from service.cli.console import CliError, Exit, JsonOption, err, escape, out, print_json
 from service.cli.roots import load_settings
 from service.errors import NotFoundError
@@ -83,7 +83,7 @@ def _tune(
     from model.device import choose_device  # noqa: PLC0415
     from model.pairs import PairsError, read_pairs  # noqa: PLC0415
     from model.train import TrainingError  # noqa: PLC0415
-    from model.tuning import TuningError, tune  # noqa: PLC0415
+    from model.tuning import tune  # noqa: PLC0415
 
     settings = load_settings()
     try:

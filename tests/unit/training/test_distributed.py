@@ -18,7 +18,7 @@ from tests.factories_training import batch_of
 from tests.training_process import RECIPES, STEPS
 
 REPOSITORY = Path(__file__).parents[3]
-WITHIN_S = 600
+WITHIN_S = 900
 
 
 @pytest.fixture(scope="module")
