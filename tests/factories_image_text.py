@@ -40,6 +40,24 @@ TEXT = {**TOWER, "hidden_size": 32, "max_position_embeddings": LONGEST, "bos_tok
 VISION = {**TOWER, "hidden_size": 48, "image_size": 32, "patch_size": 8}
 
 
+OLD_ENTRIES = {
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 1,
+    "dropout": 0.0,
+    "top_k": 50,
+    "max_length": 20,
+    "num_beams": 1,
+    "torch_dtype": None,
+    "use_bfloat16": False,
+    "bad_words_ids": None,
+    "is_decoder": False,
+    "output_scores": False,
+    "torchscript": False,
+}
+"""Every configuration once held the settings of text generation; the end is the highest id."""
+
+
 def save_clip(folder: Path, *, seed: int = 0, meta: bool = False, weights: str = "safe") -> Path:
     """Save a CLIP of 32 px (short side 32, crop), 24 features wide, with a byte-level BPE."""
     tokenizer = _clip_tokenizer()
@@ -52,6 +70,32 @@ def save_clip(folder: Path, *, seed: int = 0, meta: bool = False, weights: str =
     tokenizer.save_pretrained(folder)
     size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     CLIPImageProcessorPil(**size).save_pretrained(folder)
+    return folder
+
+
+def save_old_clip(folder: Path, *, seed: int = 0) -> Path:
+    """Save a CLIP as the first ones were: pickled, with the file layouts of early 2022."""
+    save_clip(folder, seed=seed, weights="pickled")
+    config = json.loads((folder / "config.json").read_text())
+    towers = {
+        f"{name}_config": {
+            **config[f"{name}_config"],
+            **OLD_ENTRIES,
+            "model_type": f"clip_{name}_model",
+        }
+        for name in ("text", "vision")
+    }
+    nothing = {"text_config_dict": None, "vision_config_dict": None, "transformers_version": None}
+    edit_json(folder / "config.json", **towers, **nothing)
+    written = json.loads((folder / "preprocessor_config.json").read_text())
+    del written["image_processor_type"]
+    old = {"feature_extractor_type": "CLIPFeatureExtractor", "size": 32, "crop_size": 32}
+    (folder / "preprocessor_config.json").write_text(json.dumps(written | old))
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = "\n".join(" ".join(merge) for merge in model["merges"])
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
     return folder
 
 

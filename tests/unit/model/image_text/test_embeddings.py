@@ -1,5 +1,6 @@
 """Our embeddings are those of the model's own processor, tokenizer and towers."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +14,18 @@ from model.bundle import load_bundle
 from model.image_text.adding import add_model
 from model.retrieval import MatcherMissingError, RetrievalModel, clips_to_tensor
 from model.video.transforms import to_square
-from tests.factories_image_text import LONGEST, SENTENCES, save_clip, save_siglip, save_siglip2
+from tests.factories_image_text import (
+    LONGEST,
+    SENTENCES,
+    save_clip,
+    save_old_clip,
+    save_siglip,
+    save_siglip2,
+)
 
 KINDS = {
     "clip": save_clip,
-    "clip, pickled": lambda folder: save_clip(folder, weights="pickled"),
+    "clip of 2022": save_old_clip,
     "metaclip 2": lambda folder: save_clip(folder, meta=True),
     "siglip": save_siglip,
     "siglip 2": lambda folder: save_siglip2(folder, naflex=False),
@@ -132,6 +140,21 @@ def test_bfloat16_stays_close(added):
     ):
         assert found.dtype == torch.float32
         assert (found * wanted).sum(dim=-1).min() > 0.99
+
+
+def test_threads_do_not_disturb_each_other(added):
+    spec, tokens = added.ours.spec, added.ours.tokenize(TEXTS)
+    clips = clips_for(spec)
+    texts, videos = added.ours.embed_text(tokens), added.ours.embed_video(clips)
+
+    with ThreadPoolExecutor(4) as threads:
+        found_texts = [threads.submit(added.ours.embed_text, tokens) for _ in range(8)]
+        found_videos = [threads.submit(added.ours.embed_video, clips) for _ in range(8)]
+
+    for found in found_texts:
+        torch.testing.assert_close(found.result(), texts, **CLOSE)
+    for found in found_videos:
+        torch.testing.assert_close(found.result(), videos, **CLOSE)
 
 
 def test_two_towers_cannot_match(added):
