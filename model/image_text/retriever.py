@@ -21,7 +21,7 @@ from model.retrieval import MatcherMissingError, RetrievalModel, RetrievalSpec, 
 
 FAMILY = "image_text"
 IMAGES_PER_PASS = 64
-"""Clips are cut into passes of so many images: more is no faster, and takes memory."""
+"""Clips are cut into passes of so many images, which bounds what a large tower takes at once."""
 
 
 class ImageTextRetriever(RetrievalModel):
