@@ -1,7 +1,6 @@
 """The sizes of a Clover network, and those that were published."""
 
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar
 
 HEAD_DIM = 32
@@ -146,11 +145,6 @@ class CloverDims:
     def steps(self) -> int:
         """Moments in time of the features of the longest clip that can be fused."""
         return -(-self.frames // self.tubelet)
-
-    @property
-    def bias_rows(self) -> int:
-        """Rows of a table of relative positions: one for each offset inside a window."""
-        return prod(2 * side - 1 for side in self.window)
 
 
 def _check_whole(name: str, values: tuple[int, ...]) -> None:

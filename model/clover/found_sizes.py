@@ -52,7 +52,7 @@ def video_sizes(foreign: Foreign, prefix: str) -> dict[str, Any]:
 
 def _find_window(foreign: Foreign, rows: int, index: str) -> tuple[int, int, int]:
     """Return the window that has so many offsets: as wide as can be, and as high as wide."""
-    tokens = len(foreign.tensors[index]) if index in foreign.tensors else None
+    tokens = shape_of(foreign, index, 2)[0] if index in foreign.tensors else None
     for side in range(LARGEST_WINDOW, 0, -1):
         frames, rest = divmod(rows, (2 * side - 1) ** 2)
         if rest or frames % 2 == 0:

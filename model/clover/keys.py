@@ -4,13 +4,7 @@ One tensor of ours may be several of theirs, one above the other: BERT stores th
 queries, keys and values apart.
 """
 
-from collections.abc import Callable, Mapping
-
-import torch
-from torch import Tensor
-
-Names = Callable[[str], tuple[str, ...]]
-"""From the name of a tensor of ours to theirs; empty if theirs have none."""
+from collections.abc import Mapping
 
 BERT_BLOCK = {
     "attn.qkv": tuple(f"attention.self.{part}" for part in ("query", "key", "value")),
@@ -78,15 +72,6 @@ def bert_names(name: str) -> tuple[str, ...]:
 def swin_names(name: str) -> tuple[str, ...]:
     """Return the names in Video Swin of a tensor of ours."""
     return _names(name, SWIN_PREFIXES, {})
-
-
-def combine(name: str, names: Names, theirs: Mapping[str, Tensor]) -> Tensor:
-    """Return a tensor of ours from theirs.
-
-    Raises:
-        KeyError: they lack one.
-    """
-    return torch.cat([theirs[part] for part in names(name)])
 
 
 def _names(name: str, prefixes: Mapping[str, str], blocks: Mapping[str, str]) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from tests.factories_clover import CLOVER_PREPROCESSING, TINY_CLOVER, make_tiny_
 from tests.factories_clover_files import bert, published_clover, save_bert_folder, video_swin
 
 SIZES = {"frames": 4, "frame_size": 32}
+TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
+INDEX = "layers.0.blocks.0.attn.relative_position_index"
 
 
 @pytest.fixture
@@ -116,6 +118,18 @@ def test_other_layouts_of_the_same_parts_give_the_same_bundle(swin_file, bert_fo
     assert all((one[name] == two[name]).all() for name in one)
 
 
+def test_a_window_can_be_told_without_its_constants(bert_folder, tmp_path):
+    state = {name: tensor for name, tensor in video_swin().items() if "index" not in name}
+    import_parts(saved(tmp_path / "swin.pth", state), bert_folder, tmp_path / "made", **SIZES)
+    assert load_trainable(tmp_path / "made").dims.window == TINY_CLOVER.window
+
+
+def test_a_bert_without_its_configuration_has_heads_of_64(swin_file, bert_folder, tmp_path):
+    (bert_folder / "config.json").unlink()
+    import_parts(swin_file, bert_folder, tmp_path / "made", **SIZES)
+    assert load_trainable(tmp_path / "made").dims.text_heads == 1
+
+
 def test_a_bert_without_its_head_gives_a_network_without_one(swin_file, tmp_path):
     encoder = save_bert_folder(tmp_path / "bert", bert(prefix="", has_head=False))
     import_parts(swin_file, encoder, tmp_path / "made", **SIZES)
@@ -137,6 +151,13 @@ def _swin_with(edit):
     (lambda s: s.update({"backbone.patch_embed.proj.weight": torch.ones(16, 3, 4, 4)}),
      "is a Swin for images"),
     (lambda s: s.pop("backbone.patch_embed.proj.weight"), "is of another network"),
+    (lambda s: s.update({"backbone.patch_embed.proj.weight": torch.ones(16, 3, 2, 4, 5)}),
+     "reads no square patches"),
+    (lambda s: s.update({f"backbone.layers.{n}.x": torch.ones(1) for n in range(9)}),
+     "it has 9 stages"),
+    (lambda s: s.update({f"backbone.{TABLE}": torch.ones(6, 2)}), "no square window has the 6"),
+    (lambda s: s.update({f"backbone.{INDEX}": torch.tensor(1)}), r"shape \(\), not one of 2"),
+    (lambda s: s.update({"norm.weight": torch.ones(32)}), "holds both 'backbone.norm.weight' and"),
 ])  # fmt: skip
 def test_a_video_encoder_that_does_not_fit_is_refused(bert_folder, tmp_path, edit, message):
     path = saved(tmp_path / "swin.pth", _swin_with(edit))
@@ -153,6 +174,9 @@ def test_a_text_encoder_that_does_not_fit_is_refused(swin_file, tmp_path):
     state["bert.encoder.layer.0.attention.self.distance_embedding.weight"] = torch.ones(2)
     other = save_bert_folder(tmp_path / "relative", state)
     with pytest.raises(ImportRefusedError, match=r"distance_embedding.weight', which no BERT"):
+        import_parts(swin_file, other, tmp_path / "made", **SIZES)
+    (other / "config.json").write_text("[")
+    with pytest.raises(ImportRefusedError, match=r"config.json is not JSON"):
         import_parts(swin_file, other, tmp_path / "made", **SIZES)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImportRefusedError, match=r"holds neither model.safetensors nor"):

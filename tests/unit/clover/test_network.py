@@ -149,9 +149,9 @@ def test_long_clips_are_embedded_but_not_fused(network, texts):
 
 
 def test_frames_of_another_size_are_embedded_but_not_fused(network, texts):
-    visual = network.visual_tokens(torch.randn(4, 4, 3, 45, 45))
+    visual = network.visual_tokens(torch.randn(4, 4, 3, 35, 33))  # 9 x 9 patches, then 5 x 5
     assert network.embed_visual(visual).shape == (4, TINY_CLOVER.projection)
-    with pytest.raises(ValueError, match="36 places of a frame do not fit 16 positions"):
+    with pytest.raises(ValueError, match="25 places of a frame do not fit 16 positions"):
         network.join(network.text_tokens(*texts), texts[1], visual)
 
 
