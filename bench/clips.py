@@ -61,7 +61,13 @@ def main() -> None:
             given.bundle,
             [replace(pair, captions=pair.captions[:1]) for pair in pairs],
             work / "tuned",
-            choices=Choices(steps=given.steps, seed=given.seed, learning_rate=given.learning_rate),
+            choices=Choices(
+                steps=given.steps,
+                batch=given.batch,
+                learning_rate=given.learning_rate,
+                word_dropout=given.word_dropout,
+                seed=given.seed,
+            ),
             device=given.device,
             listener=Listener(took=show),
         )
@@ -95,7 +101,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--bundle", type=Path, default=Path("model/bundled"))
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, help="all clips, at most 64, if not given")
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--word-dropout", type=float, default=0.9, help="largest share")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

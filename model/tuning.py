@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from model.stopping import until_stopped
 from model.train import Step, Training
 from model.trainable import TrainableBundle
 from model.tuning_choices import Choices, TuningError, plan_for
+from model.word_dropout import WordDropout, forget_spelling, leave_out_words
 
 AnyRecipe = NativeRecipe | CloverRecipe
 AnyObjectives = NativeObjectives | CloverObjectives
@@ -139,6 +140,8 @@ class _Run:
             dropout=self.choices.dropout,
             seed=self.choices.seed,
         )
+        if self.choices.word_dropout and new_words:
+            bundle = replace(bundle, tokenizer=forget_spelling(bundle.tokenizer))
         width: int = cast("Any", bundle.dims).width
         plan, batch = plan_for(len(usable), self.choices, width=width, processes=processes.count)
         training, objectives = self._start(bundle, plan)
@@ -229,6 +232,10 @@ class _Run:
         """Take steps to the end, or until asked to stop; keep the state as it goes."""
         saved_s = time.monotonic()
         source = batches.batches(bundle.tokenizer, first=training.step)
+        if self.choices.word_dropout:
+            dropout = WordDropout(bundle.tokenizer, most=self.choices.word_dropout)
+            seed = self.choices.seed
+            source = leave_out_words(source, dropout, seed=seed, first=training.step)
         for step in until_stopped(training.run(source), self.device):
             if not processes.is_first:
                 continue
@@ -262,6 +269,7 @@ class _Run:
                 "license": origin.get("license"),
                 "data": facts,
                 "recipe": self.choices.recipe,
+                "word_dropout": self.choices.word_dropout,
                 "objectives": asdict(objectives),
                 "plan": asdict(training.plan),
                 "steps": training.step,

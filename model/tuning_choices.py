@@ -32,6 +32,9 @@ class Choices:
         recomputes_blocks: save memory by running blocks again in the backward pass.
         precision: type in which matrices are multiplied.
         dropout: probability in training.
+        word_dropout: largest share of words that a text may lose in training; above 0, words that
+            no caption has are then read as one unknown word, not letter by letter. It helps where
+            captions are few and queries use other words.
         seed: draws all that is random.
     """
 
@@ -43,6 +46,7 @@ class Choices:
     recomputes_blocks: bool = False
     precision: TrainPrecision = "bfloat16"
     dropout: float = 0.1
+    word_dropout: float = 0.0
     seed: int = 0
 
 

@@ -1,11 +1,12 @@
 """Texts that lose words while a network is tuned."""
 
+import numpy as np
 import pytest
 import torch
 
-from model.data import pad
-from model.word_dropout import WordDropout, forget_spelling
-from tests.factories_training import TOKENIZER
+from model.data import RawBatch, collate, pad
+from model.word_dropout import WordDropout, forget_spelling, leave_out_words
+from tests.factories_training import PREPROCESSING, TOKENIZER
 
 TEXTS = ["a red circle moves to the left", "two stars", "a zebra"]
 
@@ -48,3 +49,30 @@ def test_unknown_words_are_read_as_one_and_known_ones_as_before():
     known = "a red circle moves to the left ."
     assert reading.encode(known).ids == TOKENIZER.encode(known).ids
     assert reading.get_vocab_size() == TOKENIZER.get_vocab_size()
+
+
+def test_a_step_loses_the_same_words_wherever_training_begins():
+    dropout = WordDropout(TOKENIZER, most=0.9)
+
+    def ids(first):
+        source = (batch for batch in [make_batch()] * (4 - first))
+        batches = leave_out_words(source, dropout, seed=5, first=first)
+        return [batch.tokens.ids.tolist() for batch in batches]
+
+    whole = ids(0)
+    assert whole[0] != whole[1]
+    assert ids(2) == whole[2:]
+
+
+def make_batch():
+    nothing = np.zeros((len(TEXTS), 0), np.int64)
+    side, frames = PREPROCESSING.frame_size, PREPROCESSING.frames_per_clip
+    raw = RawBatch(
+        clips=np.zeros((len(TEXTS), frames, side, side, 3), np.uint8),
+        texts=TEXTS,
+        groups=np.arange(len(TEXTS)),
+        is_true=np.eye(len(TEXTS), dtype=bool),
+        clip_facts=nothing,
+        text_facts=nothing,
+    )
+    return collate(raw, TOKENIZER, preprocessing=PREPROCESSING)
