@@ -59,9 +59,10 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> T
     """Return scaled dot-product attention, (B, H, Q, D).
 
     In bfloat16 on a CPU, two plain products take 0.7 of the time of torch's kernel at the lengths
-    that we have (bench/forward.py); everywhere else the kernel is ahead.
+    that we have (bench/forward.py), and a training step of the tiny size 0.66 of that with torch's
+    plain products, which are float32 (bench/training_step.py). Elsewhere the kernel is ahead.
     """
-    if query.device.type != "cpu" or query.dtype is not torch.bfloat16 or query.requires_grad:
+    if query.device.type != "cpu" or query.dtype is not torch.bfloat16:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.mT  # (B, H, Q, S)
     if mask is not None:
