@@ -14,16 +14,16 @@ from model.world.render import bin_centres, render
 from model.world.story import REVERSIBLE_EVENTS, SYMMETRIC_EVENTS, Event, Facet, facts
 
 FACETS = (
-    *(Facet.KIND,) * 5,
+    *(Facet.KIND,) * 4,
     *(Facet.EVENT,) * 3,
     *(Facet.SECOND,) * 3,
-    *(Facet.COUNT,) * 2,
-    Facet.COLOUR,
-    Facet.SIZE,
-    Facet.TEXTURE,
+    *(Facet.COUNT,) * 3,
+    *(Facet.TEXTURE,) * 3,
+    *(Facet.COLOUR,) * 2,
+    *(Facet.SIZE,) * 2,
     Facet.BACKGROUND,
 )
-"""Kinds are the hardest to see, so most counterparts differ in them."""
+"""What is hard to see is asked for more often."""
 EVENTS = (*REVERSIBLE_EVENTS, Event.MORPH, Event.MEET)
 """In the last two, two kinds have to be seen in one video."""
 

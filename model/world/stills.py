@@ -33,7 +33,7 @@ EVENTS = (Event.SLIDE, Event.RISE, Event.GROW, Event.MEET, Event.STILL, Event.BO
 TIMES = (0.05, 0.95)
 IS_VISIBLE = np.array([facet is not Facet.EVENT for facet, _ in COLUMNS])
 VISIBLE = tuple(facet for facet in FACETS if facet is not Facet.EVENT)
-WEIGHTS = (0.0, 0.5, 3.0, 0.0, 0.0, 0.4, 0.2, 0.5, 0.2, 0.5, 2.0)
+WEIGHTS = (0.0, 0.5, 2.0, 0.0, 0.0, 0.8, 0.3, 1.0, 0.2, 0.5, 2.0)
 """Of the facts (`labels.COLUMNS`): kinds are the hardest to see."""
 
 

@@ -121,8 +121,11 @@ MORE_BECOMING = tuple(
     text
     for text in (
         *_cross("switch change turn morph go transform", "from {a} to {b}", "from {a} into {b}"),
-        "{start} as {a} and {end} as {b}", "{be} {a} and then {b}", "{be} {a} and {become} {b}",
+        "{start} as {a} and {end} as {b}", "{be} {a} and {become} {b}",
         "{be} {a} at the start and {b} at the end", "{start} {a} and {become} {b}",
+        *_cross("turn change be become go start", "{a} then {b}", "{a} and then {b}",
+                "first {a} then {b}", "{a} at first and then {b}", "{a} first and {b} later",
+                "{a} and later {b}", "{a} , then {b}"),
     )
     if text not in BECOMING.test
 )  # fmt: skip
@@ -131,6 +134,9 @@ MORE_BECOMING_UNSAID = tuple(
     for text in (
         *_cross("turn transform change morph", "to {b}", "into {b}", "into {b} at the end"),
         *_cross("become be", "{b} at the end", "{b} later", "{b} after a while"),
+        *_cross("turn transform change morph", "into {b} later", "to {b} later"),
+        *_cross("turn transform change morph", "and {become} {b}", "and then {be} {b}"),
+        "then {become} {b}", "later {become} {b}", "later {turn} into {b}",
         "{change} shape to {b}", "{turn} itself into {b}", "{change} form and {become} {b}",
     )
     if text not in BECOMING_UNSAID.test
