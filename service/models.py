@@ -25,8 +25,8 @@ UNTRAINED = (
 )
 MATCHER_ONLY = (
     "The model {name!r} is a matcher only: it re-ranks, but has no embeddings to find anything by. "
-    "Train its projections with `reelseek train --from {name}`, or put it behind an image-text model with "
-    "`reelseek models add HUB_NAME_OR_FOLDER --matcher {name}`."
+    "Train its projections with `reelseek train --from {name}`, or put it behind an image-text "
+    "model with `reelseek models add HUB_NAME_OR_FOLDER --matcher {name}`."
 )
 
 

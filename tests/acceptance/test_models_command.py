@@ -107,9 +107,14 @@ def live(reelseek):
     assert "Traceback" not in service.output
 
 
-def search(client, text="a red circle"):
-    answer = client.post("/v1/search", json={"text": text, "limit": 3})
-    return answer.json() if answer.is_success else None
+def search(client) -> list[dict]:
+    """Return what is found, once something is: replicas follow what is committed."""
+
+    def look() -> list[dict] | None:
+        answer = client.post("/v1/search", json={"text": "a red circle"})
+        return answer.json()["moments"] if answer.is_success else None
+
+    return wait_for(look, within_s=SWITCH_S, what="a search that finds something")
 
 
 @pytest.mark.slow
@@ -120,7 +125,7 @@ def test_a_running_service_takes_a_used_model_over_and_starts_with_it_again(
     with live.client() as client:
         video = upload(client, make_video(tmp_path / "clip.mp4", seed=1))
         wait_until_processed(client, video["id"])
-        assert search(client)["moments"]
+        assert search(client)[0]["video_id"] == video["id"]
 
         added = reelseek("models", "import", file, "--tokenizer", words)
         assert "models use tuned --reembed" in added.stdout
@@ -130,10 +135,7 @@ def test_a_running_service_takes_a_used_model_over_and_starts_with_it_again(
         assert "1 videos wait to be embedded" in used.stdout
 
         wait_until_processed(client, video["id"])
-        found = wait_for(
-            lambda: (search(client) or {}).get("moments"), within_s=SWITCH_S, what="a search"
-        )
-        assert found[0]["video_id"] == video["id"]
+        assert search(client)[0]["video_id"] == video["id"]
         assert reelseek.models()["tuned"]["is_active"]
 
     assert live.stop() == 0
@@ -141,7 +143,7 @@ def test_a_running_service_takes_a_used_model_over_and_starts_with_it_again(
     try:
         again.wait_until_ready()
         with again.client() as client:
-            assert search(client)["moments"]
+            assert search(client)[0]["video_id"] == video["id"]
     finally:
         again.stop()
     assert "Traceback" not in again.output
