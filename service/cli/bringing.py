@@ -14,6 +14,7 @@ from service.cli.model_registry import (
     as_json_of,
     errors_as_sentences,
     open_catalog,
+    prepare_catalog,
     switch_to,
 )
 from service.cli.roots import load_settings, make_data_dir
@@ -169,6 +170,7 @@ def _bring(
     registry = Registry(settings.data_dir)
     with errors_as_sentences(settings):
         wanted = check_name(name) if name else name_of(source)
+        prepare_catalog(settings)
         kept = [digest for digest in (active_digest(settings),) if digest]
         with registry.adding(wanted, replace=replace, kept=kept) as draft:
             told = build(draft.folder)

@@ -36,10 +36,14 @@ def _is_refusal(error: ValueError) -> bool:
     return isinstance(error, ImportRefusedError | BundleError)
 
 
+def prepare_catalog(settings: Settings) -> None:
+    """Make the database if there is none: a model may come before the first start."""
+    upgrade(settings.sqlalchemy_url)
+
+
 @contextmanager
 def open_catalog(settings: Settings) -> Iterator[Sessions]:
-    """Open the database; it is made if there is none: a model may come before the first start."""
-    upgrade(settings.sqlalchemy_url)
+    """Open the database, which must be there."""
     engine = make_engine(settings.sqlalchemy_url)
     try:
         yield make_sessions(engine)

@@ -18,6 +18,7 @@ from service.cli.model_registry import (
     active_digest,
     as_json_of,
     errors_as_sentences,
+    prepare_catalog,
     print_use,
     switch_to,
 )
@@ -95,6 +96,7 @@ def use(
                 f"REELSEEK_BUNDLE names {settings.bundle}, which the service would start with "
                 f"whatever is used; unset it, here and for the service, then use {name}."
             )
+        prepare_catalog(settings)
         used = switch_to(settings, model, reembed=reembed)
     if as_json:
         print_json({"name": name, "was_active": used.was_active, "num_queued": used.num_queued})
