@@ -36,17 +36,25 @@ class Passing:
     seed: int
 
     @contextmanager
+    def kernels(self) -> Iterator[None]:
+        """Attend by the kernel that is fastest on the device.
+
+        On a CPU the backward pass of fused attention is three times slower than plain matrices at
+        these lengths (1.24 s a step against 0.42 s). The backward pass needs the context as well:
+        blocks that run again there must run alike.
+        """
+        if self.device.type != "cpu":
+            yield
+            return
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+
+    @contextmanager
     def low_precision(self) -> Iterator[None]:
-        """Multiply matrices in the plan's precision, by the kernel that is fastest there."""
+        """Multiply matrices in the plan's precision."""
         is_half = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
-            if self.device.type != "cpu":
-                yield
-                return
-            # On a CPU the backward pass of fused attention is three times slower than plain
-            # matrices at these lengths (1.24 s a step against 0.42 s).
-            with sdpa_kernel(SDPBackend.MATH):
-                yield
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half), self.kernels():
+            yield
 
     def embed(self, work: Work, rows: slice) -> Passes[object]:
         """Send a part through the network; again, it gives the same."""
@@ -74,6 +82,9 @@ def add_gradients(work: Work, parts: Sequence[slice], passing: Passing) -> dict[
 
     Returns:
         the losses of the whole batch, detached.
+
+    Raises:
+        FloatingPointError: embeddings are not finite.
     """
     if len(parts) == 1:
         return _add_at_once(work, parts[0], passing)
@@ -85,7 +96,8 @@ def _add_at_once(work: Work, rows: slice, passing: Passing) -> dict[str, Tensor]
         passes = passing.embed(work, rows)
         losses, pulls = _contrast(work, passes.embeddings, passing.device)
         shares = passing.pair(work, rows, passes)
-    _backward(passes.embeddings, pulls, shares)
+    with passing.kernels():
+        _backward(passes.embeddings, pulls, shares)
     return losses | _add_up([shares])
 
 
@@ -101,7 +113,8 @@ def _add_by_parts(work: Work, parts: Sequence[slice], passing: Passing) -> dict[
         with passing.low_precision():
             passes = passing.embed(work, rows)
             share = passing.pair(work, rows, passes)
-        _backward(passes.embeddings, {name: pull[here] for name, pull in pulls.items()}, share)
+        with passing.kernels():
+            _backward(passes.embeddings, {name: pull[here] for name, pull in pulls.items()}, share)
         shares.append({name: value.detach() for name, value in share.items()})
     return losses | _add_up(shares)
 
@@ -109,10 +122,17 @@ def _add_by_parts(work: Work, parts: Sequence[slice], passing: Passing) -> dict[
 def _contrast(
     work: Work, embeddings: Mapping[str, Tensor], device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the losses of the whole batch and what they pull this process's embeddings by."""
+    """Return the losses of the whole batch and what they pull this process's embeddings by.
+
+    Raises:
+        FloatingPointError: an embedding is not finite; no wrong partner could be drawn by it.
+    """
     leaves = {name: value.detach().requires_grad_() for name, value in embeddings.items()}
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         gathered = {name: gather_rows(leaf) for name, leaf in leaves.items()}
+        for name, rows in gathered.items():
+            if not bool(rows.isfinite().all()):
+                raise FloatingPointError(f"embeddings ({name}) are not finite")
         losses = work.contrast(gathered)
     if losses:
         torch.stack(list(losses.values())).sum().backward()

@@ -100,7 +100,7 @@ class Training(Generic[AnyRecipe]):
             batches: the first is that of step `self.step`.
 
         Raises:
-            TrainingError: gradients are not finite any more.
+            TrainingError: embeddings or gradients are not finite any more.
         """
         self.recipe.parts.train()
         source = iter(batches)
@@ -121,7 +121,10 @@ class Training(Generic[AnyRecipe]):
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(cuda):
             passing = Passing(self.device, self.plan.precision, seed)
-            losses = add_gradients(work, self._parts(batch), passing)
+            try:
+                losses = add_gradients(work, self._parts(batch), passing)
+            except FloatingPointError as error:
+                raise self._lost(str(error)) from error
         norm = self._descend()
         self._keep_average()
         self.step += 1
@@ -142,12 +145,13 @@ class Training(Generic[AnyRecipe]):
         average_gradients(self.recipe.parts.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.largest_gradient)
         if not bool(norm.isfinite()):
-            raise TrainingError(
-                f"step {self.step + 1}: gradients are not finite; try a smaller learning rate"
-            )
+            raise self._lost("gradients are not finite")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm.item()
+
+    def _lost(self, what: str) -> TrainingError:
+        return TrainingError(f"step {self.step + 1}: {what}; try a smaller learning rate")
 
     @torch.no_grad()
     def _keep_average(self) -> None:

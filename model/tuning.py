@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -236,14 +237,14 @@ class _Run:
             dropout = WordDropout(bundle.tokenizer, most=self.choices.word_dropout)
             seed = self.choices.seed
             source = leave_out_words(source, dropout, seed=seed, first=training.step)
-        for step in until_stopped(training.run(source), self.device):
-            if not processes.is_first:
-                continue
-            listener.took(step, training.plan.steps)
-            if time.monotonic() - saved_s > SAVE_EVERY_S:
-                training.save(self.work / RUN)
-                saved_s = time.monotonic()
-        source.close()
+        with closing(source):
+            for step in until_stopped(training.run(source), self.device):
+                if not processes.is_first:
+                    continue
+                listener.took(step, training.plan.steps)
+                if time.monotonic() - saved_s > SAVE_EVERY_S:
+                    training.save(self.work / RUN)
+                    saved_s = time.monotonic()
         if processes.is_first and training.step < training.plan.steps:
             training.save(self.work / RUN)
 

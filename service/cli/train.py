@@ -46,6 +46,9 @@ def train(
         bool, typer.Option("--recompute", help="Run blocks twice: slower, far less memory.")
     ] = False,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="After warm-up.")] = None,
+    word_dropout: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Largest share of words that a text may lose.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Draws all that is random.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
@@ -64,6 +67,7 @@ def train(
         learning_rate=learning_rate,
         micro_batch=micro_batch,
         recomputes_blocks=recompute,
+        word_dropout=word_dropout,
         seed=seed,
     )
     tuned = _tune((pairs, videos), to, source, choices, resume=resume)
