@@ -36,7 +36,7 @@ from model.pairs import VideoPair, read_pairs
 from model.report import DIRECTIONS, Figures, Report
 from model.retrieval import clips_to_tensor
 from model.train import Step
-from model.tuning import Listener, tune
+from model.tuning import CLIPS, Listener, tune
 from model.tuning_choices import Choices
 
 RERANK_DEPTH = 16
@@ -52,7 +52,8 @@ def main() -> None:
     pairs = read_pairs(given.clips / LISTING, given.clips)
     with TemporaryDirectory() as folder:
         work = Path(folder)
-        store = ClipStore(work / "clips", load_trainable(given.bundle).preprocessing)
+        # where tuning looks for clips first: each is decoded once
+        store = ClipStore(work / "tuned.run" / CLIPS, load_trainable(given.bundle).preprocessing)
         gallery = make_gallery(pairs, store)
         before = load_bundle(given.bundle, device=given.device)
         rows = rows_of("before", measure(before, gallery, depths=(RERANK_DEPTH,)))

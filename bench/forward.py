@@ -25,16 +25,17 @@ BATCHES = {"cpu": 8, "cuda": 128}
 def main() -> None:
     """Print one line per size, type, way and pass."""
     parser = make_parser(__doc__.splitlines()[0], list(SIZES))
-    parser.add_argument("--how", nargs="+", choices=WAYS, default=["served"])
+    parser.add_argument("--how", nargs="+", choices=WAYS, help="served on a CPU, all on a GPU")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     stopwatch = Stopwatch(given.device, clock=given.clock, rounds=given.rounds)
     batch = given.batch or BATCHES[given.device]
+    ways = given.how or (WAYS if given.device == "cuda" else WAYS[:1])
     rows = [
         row
         for size in given.sizes
         for dtype in given.dtypes
-        for how in given.how
+        for how in ways
         for row in bench(stopwatch, size, dtype, how=how, batch=batch)
     ]
     print_rows(rows, given)

@@ -86,7 +86,7 @@ def test_tuning_makes_a_bundle_that_retrieves_and_says_where_it_is_from(tmp_path
 def test_a_run_that_is_asked_to_stop_ends_after_the_step_and_resumes_to_the_same_bundle(
     tmp_path, bundle, videos, recipe
 ):
-    choices = replace(CHOICES, recipe=recipe)
+    choices = replace(CHOICES, recipe=recipe, word_dropout=0.5)
     whole = tune(bundle, videos, tmp_path / "whole", choices=choices)
 
     def stop_at_two(step, _):
@@ -103,6 +103,8 @@ def test_a_run_that_is_asked_to_stop_ends_after_the_step_and_resumes_to_the_same
     resumed = tune(bundle, videos, tmp_path / "new", choices=choices, resume=True)
     assert resumed.steps == 6
     assert resumed.digest == whole.digest
+    read = load_bundle(tmp_path / "new").tokenize(["a xylophone"])
+    assert read.ids.shape == (1, 4)  # one unknown word, not ten letters
 
 
 def test_what_cannot_be_tuned_says_why(tmp_path, bundle, videos):
