@@ -48,6 +48,9 @@ SHOWN = ("R@1", "R@5", "R@10")
 def main() -> None:
     """Measure, tune, measure again."""
     given = _parse()
+    if given.clips is None:
+        print(f"nothing measured: give --clips FOLDER, or set {VARIABLE}")
+        return
     torch.set_num_threads(given.threads)
     pairs = read_pairs(given.clips / LISTING, given.clips)
     with TemporaryDirectory() as folder:
@@ -97,7 +100,6 @@ def _parse() -> argparse.Namespace:
         "--clips",
         type=Path,
         default=Path(clips) if clips else None,
-        required=not clips,
         help=f"folder of videos and {LISTING}; {VARIABLE} if not given",
     )
     parser.add_argument("--bundle", type=Path, default=Path("model/bundled"))
