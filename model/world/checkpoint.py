@@ -34,7 +34,6 @@ from model.world.stages import (
     SEED,
     SIMILARITY_WEIGHT,
     STAGES,
-    STILLS,
     TOKENIZER,
     WORLD,
     Stage,
@@ -178,7 +177,6 @@ def write_bundle(
         "duration": DURATION,
         "stages": [asdict(stage) for stage in STAGES],
         "world": asdict(WORLD),
-        "stills": asdict(STILLS),
         "license": "Apache-2.0",
         "report": report,
     }

@@ -117,15 +117,16 @@ STAGES = (
         dims=DIMS,
         weights=FINE_WEIGHTS,
     ),
-    # The dual stream first: what it sees, the fused pass sees too. The optimizer started afresh.
+    # The dual stream first: what it sees, the fused pass sees too. (The optimizer started afresh here
+    # and in the stage before, and the learning rate rose over 100 steps.)
     Stage(
         Plan(steps=9100, warmup_steps=0, learning_rate=1e-3, seed=SEED),
         FINE,
         dims=DIMS,
         weights=FINE_WEIGHTS,
     ),
-    # It still named 31 % of the kinds in clips; after 380 more steps, two in three of them with
-    # stills, 61 %. (Second kinds in stills counted half as much as now.)
+    # After 300 of those steps it named 31 % of the kinds in clips rightly, after 300 of these, two in
+    # three of which are of stills, 61 %. (Second kinds in stills counted half as much as now.)
     Stage(
         Plan(steps=9900, warmup_steps=0, learning_rate=1e-3, seed=SEED),
         FINE,
@@ -154,8 +155,8 @@ STAGES = (
         weights=LAST_WEIGHTS,
         clips_every=2,
     ),
-    # To the end: more of the same. Here counterparts in count and texture became as frequent as
-    # those in kind, and there were more wordings for what becomes what.
+    # To the end: more of the same. Before, counterparts in kind were five times as frequent as those
+    # in texture, and there were fewer wordings for what becomes what.
     Stage(
         Plan(steps=END, warmup_steps=0, learning_rate=1e-3, cooldown_steps=1100, seed=SEED),
         replace(FINE, rivals=16, group_share=0.5, contrast_every=2),
@@ -165,7 +166,7 @@ STAGES = (
         clips_every=2,
     ),
 )
-DURATION = "about 85 minutes on two shared cores"
+DURATION = "about 85 minutes on two shared cores, then less than two hours on one of them"
 SIMILARITY_WEIGHT = 30.0
 """Beside the match log-odds when candidates are re-ranked: the best of 0, 2, ... 40 on galleries
 of seeds 303 and 404; reported are others."""
