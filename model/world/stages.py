@@ -112,21 +112,20 @@ STAGES = (
     # kinds are named with more weight. Before the next stage there were no wordings of viewers, no
     # families around a symmetric event, and no more counterparts in kind than in anything else.
     Stage(
-        Plan(steps=8700, warmup_steps=0, learning_rate=1e-3, seed=SEED),
+        Plan(steps=8700, first=8100, learning_rate=1e-3, seed=SEED),
         replace(MANY, twin_share=0.15, group_share=0.5, contrast_every=2, checking_weight=2.0),
         dims=DIMS,
         weights=FINE_WEIGHTS,
     ),
-    # The dual stream first: what it sees, the fused pass sees too. (The optimizer started afresh here
-    # and in the stage before, and the learning rate rose over 100 steps.)
+    # The dual stream first: what it sees, the fused pass sees too. (The optimizer started afresh.)
     Stage(
-        Plan(steps=9100, warmup_steps=0, learning_rate=1e-3, seed=SEED),
+        Plan(steps=9100, first=8700, learning_rate=1e-3, seed=SEED),
         FINE,
         dims=DIMS,
         weights=FINE_WEIGHTS,
     ),
-    # After 300 of those steps it named 31 % of the kinds in clips rightly, after 300 of these, two in
-    # three of which are of stills, 61 %. (Second kinds in stills counted half as much as now.)
+    # After 300 of those steps it named 31 % of the kinds in clips rightly, after 300 of these, two
+    # in three of which are of stills, 61 %. (Second kinds in stills counted half as much as now.)
     Stage(
         Plan(steps=9900, warmup_steps=0, learning_rate=1e-3, seed=SEED),
         FINE,
@@ -155,8 +154,8 @@ STAGES = (
         weights=LAST_WEIGHTS,
         clips_every=2,
     ),
-    # To the end: more of the same. Before, counterparts in kind were five times as frequent as those
-    # in texture, and there were fewer wordings for what becomes what.
+    # To the end: more of the same. Before, counterparts in kind were five times as frequent as
+    # those in texture, and there were fewer wordings for what becomes what.
     Stage(
         Plan(steps=END, warmup_steps=0, learning_rate=1e-3, cooldown_steps=1100, seed=SEED),
         replace(FINE, rivals=16, group_share=0.5, contrast_every=2),
