@@ -39,7 +39,8 @@ FullFused = Annotated[
     bool, typer.Option("--full-fused", help="Match every text with every video as well.")
 ]
 Bundle = Annotated[
-    str | None, typer.Option(metavar="NAME_OR_FOLDER", help="What to measure; ours if unset.")
+    str | None,
+    typer.Option(metavar="NAME_OR_FOLDER", help="What to measure; what is searched if unset."),
 ]
 Plot = Annotated[Path | None, typer.Option(help="Draw recall into this .svg or .png.")]
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from service.cli.finding import Check, bad, good, last_line, note, run_python
+from service.cli.model_registry import bundle_in_use
 from service.errors import RefusedMediaError
 from service.footage import probe_upload
 from service.settings import GIB, Settings
@@ -75,11 +76,12 @@ def check_torch(settings: Settings) -> Check:
 
 def check_bundle(settings: Settings) -> Check:
     """Does the model load?"""
-    folder = settings.bundle_path
+    folder = bundle_in_use(settings)
     answer = run_python(LOAD_BUNDLE, str(folder))
     if answer.returncode:
         mend = (
-            "set REELSEEK_BUNDLE to a bundle folder, or unset it to use the one that comes along."
+            "choose another one by `reelseek models use NAME`; "
+            "if REELSEEK_BUNDLE is set, set it to a bundle folder or unset it."
         )
         return bad("Model", f"{folder}: {last_line(answer.stderr)}", mend)
     return good("Model", f"{answer.stdout.strip()} of {folder.name}")

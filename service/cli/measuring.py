@@ -22,6 +22,7 @@ from model.report import Report
 from model.retrieval import RetrievalModel
 from service.cli.console import CliError, err
 from service.cli.evaluation_notes import count_full_texts, notes_on_dataset, notes_on_model
+from service.cli.model_registry import bundle_in_use
 from service.errors import NotFoundError
 from service.footage import decode_limits
 from service.registry import Registry
@@ -174,9 +175,9 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 
 def _load(options: Options) -> tuple[str, RetrievalModel]:
-    """Return the name and the network of the bundle that is given, named, or ours."""
+    """Return the name and the network of the bundle that is given, named, or searched."""
     given, settings = options.bundle, options.settings
-    folder = settings.bundle_path if given is None else Path(given)
+    folder = bundle_in_use(settings) if given is None else Path(given)
     try:
         if given is not None and not folder.is_dir():
             folder = Registry(settings.data_dir).get(given).path

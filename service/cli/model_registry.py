@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from service.catalog.generation_queries import find_active_generation
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.catalog.generation_queries import ActiveGeneration, find_active_generation
 from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
 from service.cli.console import CliError, err, out
 from service.cli.roots import database_errors
 from service.jobs import JobSender
-from service.models import Used, use_model
-from service.registry import Model
+from service.models import Used, find_bundle, use_model
+from service.registry import Model, Registry
 from service.settings import Settings
 
 
@@ -53,11 +56,28 @@ def open_catalog(settings: Settings) -> Iterator[Sessions]:
 
 def active_digest(settings: Settings) -> str | None:
     """Return the digest of the bundle that is searched; None before the first start."""
+    active = _find_active(settings)
+    return None if active is None else active.bundle_digest
+
+
+def bundle_in_use(settings: Settings) -> Path:
+    """Return the folder of the model that is searched, or would be after a first start.
+
+    A database that cannot be read is somebody else's to report: then it is the one that a start
+    without a database would take.
+    """
+    try:
+        active = _find_active(settings)
+    except SQLAlchemyError:
+        active = None
+    return find_bundle(active, Registry(settings.data_dir), settings.bundle)
+
+
+def _find_active(settings: Settings) -> ActiveGeneration | None:
     if settings.database_url is None and not (settings.data_dir / "reelseek.sqlite").exists():
         return None
     with open_catalog(settings) as sessions, sessions() as session:
-        active = find_active_generation(session)
-    return None if active is None else active.bundle_digest
+        return find_active_generation(session)
 
 
 def as_json_of(model: Model, active: str | None) -> dict[str, Any]:

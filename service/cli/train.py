@@ -7,6 +7,7 @@ import typer
 
 from model.tuning_choices import Choices, RecipeName, TuningError
 from service.cli.console import CliError, Exit, JsonOption, err, escape, out, print_json
+from service.cli.model_registry import bundle_in_use
 from service.cli.roots import load_settings
 from service.errors import NotFoundError
 from service.registry import Registry
@@ -34,7 +35,11 @@ def train(
     to: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="NAME_OR_FOLDER", help="Start from it; ours if unset."),
+        typer.Option(
+            "--from",
+            metavar="NAME_OR_FOLDER",
+            help="Start from it; from what is searched if unset.",
+        ),
     ] = None,
     recipe: Annotated[RecipeName, typer.Option(help="What is learned.")] = "native",
     steps: Annotated[int | None, typer.Option(min=1, help="By the pairs if unset.")] = None,
@@ -107,7 +112,7 @@ def _tune(
 def _find_bundle(settings: Settings, source: str | None) -> Path:
     """Return the folder of a bundle that is given, or named as `models list` shows it."""
     if source is None:
-        return settings.bundle_path
+        return bundle_in_use(settings)
     folder = Path(source)
     return folder if folder.is_dir() else Registry(settings.data_dir).get(source).path
 

@@ -114,6 +114,17 @@ def test_a_matcher_only_file_is_registered_and_says_what_to_do(reelseek, words, 
     assert "--matcher pre" in said
 
 
+def test_commands_take_the_model_that_is_searched_if_none_is_named(reelseek, tmp_path):
+    added = reelseek("models", "add", make_tiny_bundle(tmp_path / "mine"), "--name", "mine")
+    assert added.returncode == 0, added.stderr
+
+    measured = reelseek("evaluate", "--world", 4)
+    checks = json.loads(reelseek("doctor", "--json").stdout)["checks"]
+
+    assert measured.stderr.startswith("mine: 4 made-up videos")
+    assert "all_in_one of mine" in [check["finding"] for check in checks]
+
+
 def test_a_bundle_that_was_trained_elsewhere_is_added_whole(reelseek, tmp_path):
     bundle = make_tiny_bundle(tmp_path / "trained")
 
