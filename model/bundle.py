@@ -104,6 +104,11 @@ def load_trainable(folder: Path) -> TrainableBundle:
         BundleError: as in `load_bundle`, or its family is not trained here.
     """
     parts = open_bundle(folder)
+    if find_matcher(parts) is not None:
+        raise BundleError(
+            f"{folder} is two models, one that finds and one that re-ranks: train the latter by "
+            "itself and put it behind the former again"
+        )
     return _family(parts).load_trainable(parts)
 
 

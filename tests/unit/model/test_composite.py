@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle import BundleError, bundle_digest, load_bundle
+from model.bundle import BundleError, bundle_digest, load_bundle, load_trainable
 from model.bundle_files import (
     CARD,
     CONFIG,
@@ -71,6 +71,11 @@ def test_the_retriever_embeds_and_the_matcher_matches(folders, composite):
         rtol=0,
         atol=1e-6,
     )
+
+
+def test_the_two_are_not_trained_as_one(folders):
+    with pytest.raises(BundleError, match="train the latter by itself"):
+        load_trainable(folders / "bundle")
 
 
 def test_hits_are_ordered_by_the_sum_of_both_in_log_odds(composite):
