@@ -33,8 +33,8 @@ class Choices:
         precision: type in which matrices are multiplied.
         dropout: probability in training.
         word_dropout: largest share of words that a text may lose in training; above 0, words that
-            no caption has are then read as one unknown word, not letter by letter. It helps where
-            captions are few and queries use other words.
+            no caption has are then read as one unknown word, not letter by letter. Meant for
+            few captions, and queries in other words.
         seed: draws all that is random.
     """
 
