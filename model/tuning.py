@@ -179,7 +179,8 @@ class _Run:
                 raise TuningError(f"{self.work} holds no run that could be resumed")
             if read_json(path) != settings:
                 raise TuningError(
-                    f"the run in {self.work} was started with other settings or pairs"
+                    f"the run in {self.work} was started with other settings or pairs; give the "
+                    "same ones, or leave --resume out to start anew"
                 )
         elif processes.is_first:
             self.work.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from service.cli.model_registry import (
     switch_to,
 )
 from service.cli.roots import load_settings, make_data_dir
+from service.errors import NotFoundError
 from service.models import is_anything_embedded, why_not
 from service.registry import Model, Registry, check_name, name_of
 from service.settings import Settings
@@ -216,7 +217,12 @@ def _find_matcher(settings: Settings, matcher: str | None) -> Path | None:
     folder = Path(matcher)
     if (folder / "card.json").is_file():
         return folder
-    return Registry(settings.data_dir).get(matcher).path
+    try:
+        return Registry(settings.data_dir).get(matcher).path
+    except NotFoundError as error:
+        raise CliError(
+            f"--matcher {matcher}: no folder of a bundle and no name of a model. {error.detail}"
+        ) from error
 
 
 def _copy(bundle: Path, to: Path) -> list[str]:

@@ -114,6 +114,12 @@ def test_a_matcher_only_file_is_registered_and_says_what_to_do(reelseek, words, 
     assert "--matcher pre" in said
 
 
+def test_a_matcher_that_is_no_bundle_is_named_as_one(reelseek, tmp_path):
+    said = sentence(reelseek("models", "add", tmp_path, "--name", "new", "--matcher", tmp_path))
+
+    assert f"--matcher {tmp_path}: no folder of a bundle and no name of a model" in said
+
+
 def test_commands_take_the_model_that_is_searched_if_none_is_named(reelseek, tmp_path):
     added = reelseek("models", "add", make_tiny_bundle(tmp_path / "mine"), "--name", "mine")
     assert added.returncode == 0, added.stderr
