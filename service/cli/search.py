@@ -43,7 +43,11 @@ def search(
             print_json(answer)
             return
         if not answer["moments"]:
-            out.print(f"Nothing found. Upload videos first: `{command_name()} ingest FOLDER`.")
+            out.print(
+                f"Nothing found. Upload videos first (`{command_name()} ingest FOLDER`), or wait "
+                "until those that are there are processed.",
+                soft_wrap=True,
+            )
             return
         print_table(moments_table(answer["moments"], base_url=api.url))
         if answer.get("degraded"):

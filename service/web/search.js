@@ -57,7 +57,7 @@ function show(answer, isMore) {
   const degraded = answer.degraded ? " Time ran out before all could be looked at closely." : "";
   $("search-status").textContent = shown
     ? `${plural(shown, "moment")} for “${asked.text}”, best first.${degraded}`
-    : "Nothing found. Upload a video first, or loosen the filters.";
+    : "Nothing found. Upload a video first, wait until yours are processed, or loosen the filters.";
   if (isMore) cards[0]?.querySelector("button")?.focus();
 }
 
