@@ -31,9 +31,29 @@ QUERIES = {
     "a green ring and a purple heart meet": "47-",
     "yellow stars move to the left": "51-",
     "a red ring shows up": "54-",
+    "two red squares, left to right": "11-",
+    "yellow ball down": "02-",
+    "the red cross that turns yellow": "05-",
+    "turquoise cross becomes a ring": "06-",
+    "a green ball moving away from an orange diamond": "07-",
+    "purple cross pops up": "14-",
+    "pink diamonds turn orange": "15-",
+    "purple ring, not moving": "18-",
+    "blue ring hopping": "19-",
+    "green diamond, right to left": "21-",
+    "small green star falls": "22-",
+    "star changing from pink to orange": "25-",
+    "turquoise triangle turns into a star": "26-",
+    "orange ball jumping": "29-",
+    "pink heart side to side": "40-",
+    "pink squares that stay put": "38-",
+    "pink circles drop down": "52-",
+    "a yellow square gets smaller and smaller": "53-",
+    "motionless yellow ring": "58-",
+    "blue triangles rocking from side to side": "50-",
 }
-"""In the words of somebody who watched the videos; none is a caption of the world."""
-WANTED = 14
+"""In the words of somebody who watched the videos: whole sentences, then terse ones."""
+WANTED = 34
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ def test_it_is_small():
 
 @pytest.mark.parametrize("direction", ["t2v", "v2t"])
 def test_the_dual_stream_finds_videos_never_seen(figures, direction):
-    assert figures[direction]["dual_stream"]["R@1"] >= 60
-    assert figures[direction]["dual_stream"]["R@5"] >= 90  # 95 of 500; one of these is 1.6 %
+    assert figures[direction]["dual_stream"]["R@1"] >= 80
+    assert figures[direction]["dual_stream"]["R@5"] >= 95
 
 
 def test_the_fused_pass_ranks_at_least_as_well(figures):
@@ -33,4 +33,4 @@ def test_the_fused_pass_ranks_at_least_as_well(figures):
 
 
 def test_the_fused_pass_tells_a_video_from_its_reversal(figures):
-    assert figures["temporal_order"]["fused"] >= 80
+    assert figures["temporal_order"]["fused"] >= 92
