@@ -48,7 +48,7 @@ from model.world.preparation import prepare
 from model.world.render import bin_centres, render
 from model.world.story import Facet
 
-STEPS, FUSED_FROM = 500, 300
+STEPS, FUSED_FROM = 1000, 500
 FAMILIES = 12  # of four videos, a batch
 NEVER = 10**9
 GALLERY_SEED = 5001

@@ -1,5 +1,6 @@
 """Tune a bundle on one's own videos: load, train, save a new bundle that says where it is from."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -169,8 +170,7 @@ class _Run:
         """Make the folder of the run, or see that the one that is there is of this run."""
         settings = {
             "source": self.origin,
-            "pairs": len(self.pairs),
-            "captions": sum(len(pair.captions) for pair in self.pairs),
+            "pairs": _digest(self.pairs),
             "choices": asdict(self.choices),
         }
         path = self.work / SETTINGS
@@ -180,11 +180,15 @@ class _Run:
             if read_json(path) != settings:
                 raise TuningError(
                     f"the run in {self.work} was started with other settings or pairs; give the "
-                    "same ones, or leave --resume out to start anew"
+                    "same ones, or remove that folder to start anew"
                 )
+        elif (self.work / RUN).exists():
+            raise TuningError(
+                f"{self.work} holds a run that was interrupted: go on with it by --resume, or "
+                "remove that folder to start anew"
+            )
         elif processes.is_first:
             self.work.mkdir(parents=True, exist_ok=True)
-            (self.work / RUN).unlink(missing_ok=True)
             path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
         share_object(None)  # all wait for the first
 
@@ -281,3 +285,9 @@ class _Run:
         )
         shutil.rmtree(self.work)
         return digest
+
+
+def _digest(pairs: Sequence[VideoPair]) -> str:
+    """Return what names a list of pairs, whichever folder their videos lie in, hexadecimal."""
+    told = [(pair.path.name, pair.captions, pair.start_s, pair.end_s) for pair in pairs]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()

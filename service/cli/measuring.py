@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.bundle import BundleError, load_bundle
+from model.bundle import BundleError, bundle_digest, load_bundle
 from model.datasets.clips import DecodedDataset, UnreadableVideosError, decoded
 from model.datasets.items import DatasetError, Split
 from model.datasets.reading import Dataset, DatasetName, MissingVideosError, open_dataset
@@ -89,7 +89,7 @@ def measure_made_videos(num_videos: int, seed: int, options: Options) -> Outcome
     Raises:
         CliError: the bundle cannot be used.
     """
-    name, network = _load(options)
+    name, digest, network = _load(options)
     _announce(network, num_videos, num_videos, options)
     with _progress() as told, _figures_as_sentences():
         found = measure_world(
@@ -101,7 +101,11 @@ def measure_made_videos(num_videos: int, seed: int, options: Options) -> Outcome
             progress=told,
         )
     title = f"{name}: {num_videos} made-up videos in families of four, seed {seed}"
-    extra = {"temporal_order": found.temporal_order}
+    extra = {
+        "model": {"name": name, "digest": digest},
+        "world": {"num_videos": num_videos, "seed": seed},
+        "temporal_order": found.temporal_order,
+    }
     return Outcome(found.report, title, extra, notes_on_model(network.spec))
 
 
@@ -120,14 +124,15 @@ def measure_a_dataset(request: DatasetRequest, options: Options) -> Outcome:
             limit=request.limit,
             skip_missing=request.skip_missing,
         )
-        name, network = _load(options)
+        name, digest, network = _load(options)
         frames = _choose_frames(network, request.frames)
         num_texts = sum(len(item.texts) for item in dataset.items)
         _announce(network, num_texts, len(dataset.items), options, frames=frames)
         report, facts = _decode_and_measure(dataset, network, frames, request, options)
     title = f"{name}: {request.name}, {request.split} split, {frames} frames a video"
     notes = notes_on_model(network.spec) + notes_on_dataset(network.spec, facts)
-    return Outcome(report, title, {"dataset": facts}, notes)
+    extra = {"model": {"name": name, "digest": digest}, "dataset": facts}
+    return Outcome(report, title, extra, notes)
 
 
 def _decode_and_measure(
@@ -174,8 +179,8 @@ def draw(outcome: Outcome, path: Path) -> None:
         raise CliError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _load(options: Options) -> tuple[str, RetrievalModel]:
-    """Return the name and the network of the bundle that is given, named, or searched."""
+def _load(options: Options) -> tuple[str, str, RetrievalModel]:
+    """Return the bundle that is given, named, or searched: name, digest and network."""
     given, settings = options.bundle, options.settings
     folder = bundle_in_use(settings) if given is None else Path(given)
     try:
@@ -186,7 +191,7 @@ def _load(options: Options) -> tuple[str, RetrievalModel]:
         raise CliError(f"{given} is no folder and no name of a model: {error.detail}") from error
     except BundleError as error:
         raise CliError(f"{folder} cannot be used as a bundle: {error}") from error
-    return given or folder.name, network
+    return given or folder.name, bundle_digest(folder), network
 
 
 def _choose_frames(network: RetrievalModel, wanted: int | None) -> int:

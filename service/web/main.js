@@ -36,13 +36,21 @@ async function enter() {
     setTimeout(enter, RETRY_MS);
     return;
   }
-  $("system").textContent = summary(system);
+  showSystem(system);
   $("sign-in").hidden = true;
   $("app").hidden = false;
   $("sign-out").hidden = false;
   refreshVideos();
   searchFromAddress();
   if (!location.search) $("query").focus();
+}
+
+function showSystem(system) {
+  // The example and the demo are of the world that the bundled model knows, and of no other.
+  const isBundled = system.model?.name === "bundled";
+  $("query").placeholder = `What happens in it?${isBundled ? " For example: a green star falls down" : ""}`;
+  $("demo-hint").hidden = !isBundled;
+  $("system").textContent = summary(system);
 }
 
 function summary(system) {
@@ -67,7 +75,7 @@ $("sign-out").addEventListener("click", async () => {
 window.addEventListener("signed-out", showSignIn);
 window.addEventListener("videos-changed", async () => {
   const system = await call("GET", "/v1/system").catch(() => null);
-  if (system) $("system").textContent = summary(system);
+  if (system) showSystem(system);
 });
 
 startSearch();

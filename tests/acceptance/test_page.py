@@ -136,6 +136,12 @@ def test_the_login_link_signs_in_and_leaves_no_secret_in_the_address(
     assert signed_in.current_url.startswith(service.url)
 
 
+def test_the_example_is_one_that_the_bundled_model_understands(signed_in: Chrome) -> None:
+    asked = signed_in.find_element(By.ID, "query").get_attribute("placeholder")
+    assert asked is not None
+    assert "a green star falls down" in asked
+
+
 def test_a_link_works_only_once(signed_in: Chrome, service: LiveService) -> None:
     token = service.login_link.split("login=")[1]
     with service.client() as client:

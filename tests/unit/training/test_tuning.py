@@ -100,6 +100,11 @@ def test_a_run_that_is_asked_to_stop_ends_after_the_step_and_resumes_to_the_same
     assert not (tmp_path / "new").exists()
     with pytest.raises(TuningError, match="other settings"):
         tune(bundle, videos, tmp_path / "new", choices=replace(choices, seed=9), resume=True)
+    other = [replace(videos[0], captions=("another caption",)), *videos[1:]]
+    with pytest.raises(TuningError, match="other settings or pairs"):
+        tune(bundle, other, tmp_path / "new", choices=choices, resume=True)
+    with pytest.raises(TuningError, match="go on with it by --resume"):
+        tune(bundle, videos, tmp_path / "new", choices=choices)
     resumed = tune(bundle, videos, tmp_path / "new", choices=choices, resume=True)
     assert resumed.steps == 6
     assert resumed.digest == whole.digest
