@@ -171,7 +171,8 @@ def test_a_bundle_without_a_matcher_has_the_dual_stream_and_says_so(evaluate, tm
     found = json.loads(out)
     assert list(found["t2v"]) == ["dual_stream"]
     assert set(found["temporal_order"]) == {"dual_stream", "num_texts"}
-    assert found["model"]["digest"] and found["world"]["seed"] >= 0
+    assert found["model"]["digest"]
+    assert found["world"]["seed"] >= 0
     assert "nothing to re-rank with" in found["notes"][0]
 
 
