@@ -118,6 +118,12 @@ class AllInOne(nn.Module):
         if has_rank_head:
             self.rank_output = nn.Linear(width, 1)
         self.has_rank_head = has_rank_head
+        self._add_joint_space(width, projection, has_joint_heads=has_joint_heads, dropout=dropout)
+
+    def _add_joint_space(
+        self, width: int, projection: int, *, has_joint_heads: bool, dropout: float
+    ) -> None:
+        """Add what leads to the joint space, from unimodal passes and from the fused one."""
         if projection:
             self.txt_proj = nn.Linear(width, projection)
             self.vid_proj = nn.Linear(width, projection)
