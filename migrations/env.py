@@ -5,8 +5,9 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Connection, Enum
 
+from service.catalog.schema import METADATA
 from service.catalog.session import make_engine
-from service.catalog.tables import Base, UtcDateTime
+from service.catalog.tables import UtcDateTime
 from service.settings import Settings
 
 
@@ -23,7 +24,7 @@ def run(connection: Connection) -> None:
     """Run what was asked for inside the transaction of the connection."""
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=METADATA,
         render_as_batch=connection.dialect.name == "sqlite",  # it cannot alter a column
         compare_type=True,
         render_item=render_plainly,

@@ -8,27 +8,58 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import kombu
 import structlog
 from celery import Celery
-from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from service.broker import folder_broker
+from service.catalog.tables import JobKind
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 SEND_TIMEOUT_S = 2.0
-QUEUE = "ingest"
-MAINTENANCE_QUEUE = "maintenance"
-"""Of its own: sweeps that nobody had time for must not stand before an upload."""
+
+
+class Queue(StrEnum):
+    """Kinds of work; a worker process reads some of them."""
+
+    INGEST = "ingest"
+    MAINTENANCE = "maintenance"
+    """Of its own: sweeps that nobody had time for must not stand before an upload."""
+    TUNING = "tuning"
+    BACKGROUND = "background"
+    """Long work that must not stand before an upload, nor behind a tuning."""
 
 
 class Task(StrEnum):
     """The functions that workers can run; a test proves that each has one."""
 
     INGEST_VIDEO = "reelseek.ingest_video"
+    EMBED_VIDEO = "reelseek.embed_video"
+    TUNE = "reelseek.tune"
+    ACTIVATE = "reelseek.activate"
+    EVALUATE = "reelseek.evaluate"
     SWEEP = "reelseek.sweep"
+
+
+TASK_OF = {
+    JobKind.INGEST: Task.INGEST_VIDEO,
+    JobKind.EMBED: Task.EMBED_VIDEO,
+    JobKind.TUNE: Task.TUNE,
+    JobKind.ACTIVATE: Task.ACTIVATE,
+    JobKind.EVALUATE: Task.EVALUATE,
+}
+
+QUEUE_OF = {
+    Task.INGEST_VIDEO: Queue.INGEST,
+    Task.EMBED_VIDEO: Queue.INGEST,
+    Task.TUNE: Queue.TUNING,
+    Task.ACTIVATE: Queue.BACKGROUND,
+    Task.EVALUATE: Queue.BACKGROUND,
+    Task.SWEEP: Queue.MAINTENANCE,
+}
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -40,12 +71,14 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         result_backend=None,
-        task_default_queue=QUEUE,
+        task_default_queue=str(Queue.INGEST),
         task_queues=[
-            Queue(name, Exchange(name), routing_key=name) for name in (QUEUE, MAINTENANCE_QUEUE)
+            kombu.Queue(str(name), kombu.Exchange(str(name)), routing_key=str(name))
+            for name in Queue
         ],
         task_routes={
-            str(Task.SWEEP): {"queue": MAINTENANCE_QUEUE, "routing_key": MAINTENANCE_QUEUE}
+            str(task): {"queue": str(queue), "routing_key": str(queue)}
+            for task, queue in QUEUE_OF.items()
         },
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # the jobs table decides; on, a poison task goes round

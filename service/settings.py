@@ -82,6 +82,23 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="Age at which a file that no row names is removed."
     )
 
+    # Tuning and switching
+    tuner_concurrency: int = Field(
+        3, ge=2, le=64, description="Tunings, switches and evaluations that one tuner runs at once."
+    )
+    tuning_checkpoint_s: float = Field(
+        60.0, gt=0, description="How often a tuning run saves all that is needed to resume."
+    )
+    tuning_processes: int = Field(
+        0, ge=0, le=64, description="Processes that share a tuning run; 0 = one per GPU."
+    )
+    reembed_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the time that embedding for a switch may take."
+    )
+    rollback_window_s: float = Field(
+        7 * 86400.0, ge=0, description="How long the embeddings of the model before are kept."
+    )
+
     # Search
     search_candidates: int = Field(100, ge=1, le=10_000, description="Segments FAISS returns.")
     rerank_depth: int = Field(16, ge=0, le=1000, description="Moments the fused pass re-ranks.")

@@ -15,9 +15,10 @@ import structlog
 from celery import signals
 
 from service import log as logs
-from service.jobs import Task, make_celery
+from service.jobs import Queue, Task, make_celery
 from service.settings import Settings
 from workers.maintenance import Sweeper
+from workers.priority import take_lowest_priority
 from workers.resources import Resources
 from workers.runner import run_job
 
@@ -38,6 +39,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.is_tuning = threading.Lock()
         self._lock = threading.Lock()
         self._resources: Resources | None = None
         self._sweeper: Sweeper | None = None
@@ -82,6 +84,43 @@ def ingest_video(job_id: str) -> None:
     run_job(UUID(job_id), ingest, process.resources)
 
 
+@app.task(name=Task.EMBED_VIDEO)
+def embed_video(job_id: str) -> None:
+    """Embed one video into one more generation."""
+    from workers.reembed import embed  # noqa: PLC0415 (torch)
+
+    run_job(UUID(job_id), embed, process.resources)
+
+
+@app.task(name=Task.TUNE)
+def tune(job_id: str) -> None:
+    """Tune a model; one run at a time in this process, the sweep sends the others again."""
+    from workers.tuning import tune as work  # noqa: PLC0415 (after the last fork)
+
+    if not process.is_tuning.acquire(blocking=False):
+        return
+    try:
+        run_job(UUID(job_id), work, process.resources)
+    finally:
+        process.is_tuning.release()
+
+
+@app.task(name=Task.ACTIVATE)
+def activate(job_id: str) -> None:
+    """Let a model take over."""
+    from workers.activation import activate as work  # noqa: PLC0415 (torch)
+
+    run_job(UUID(job_id), work, process.resources)
+
+
+@app.task(name=Task.EVALUATE)
+def evaluate(job_id: str) -> None:
+    """Run an evaluation set."""
+    from workers.evaluating import evaluate as work  # noqa: PLC0415 (torch)
+
+    run_job(UUID(job_id), work, process.resources)
+
+
 @app.task(name=Task.SWEEP)
 def sweep() -> None:
     """Send lost jobs again, give up poisoned ones, remove what nobody needs."""
@@ -100,6 +139,13 @@ def configure_log(loglevel: int, **_: Any) -> None:
 def die_with_worker(**_: Any) -> None:
     """End the clock's process when the worker is killed; it would send sweeps for ever."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+@signals.celeryd_after_setup.connect
+def let_others_go_first(instance: Any, **_: Any) -> None:
+    """Take the lowest priority where neither uploads nor searches are served."""
+    if str(Queue.INGEST) not in instance.app.amqp.queues.consume_from:
+        take_lowest_priority()
 
 
 @signals.worker_ready.connect

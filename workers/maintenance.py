@@ -10,7 +10,7 @@ from service.catalog import job_queries
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job
 from service.housekeeping import forget_old_rows, sweep_files
-from service.jobs import Task
+from service.jobs import TASK_OF
 from workers.resources import Resources
 
 FILES_EVERY_S = 60.0
@@ -74,5 +74,5 @@ def send_lost_jobs(resources: Resources) -> None:
         return due
 
     for job in in_transaction(resources.sessions, take_due):
-        resources.sender.send(Task.INGEST_VIDEO, job.id)
+        resources.sender.send(TASK_OF[job.kind], job.id)
         log.info("job_sent_again", job_id=str(job.id), attempts=job.attempts)

@@ -15,7 +15,7 @@ from service.api.deps import ReadAccess, ReadSessionDep, StateDep
 from service.api.schemas import JobOut, JobPage
 from service.catalog import job_queries, status_queries
 from service.catalog.session import Sessions
-from service.catalog.tables import Job, JobState
+from service.catalog.tables import Job, JobKind, JobState
 from service.errors import ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 
 router = APIRouter(
@@ -23,6 +23,8 @@ router = APIRouter(
     tags=["jobs"],
     responses=problems.responses(UnauthenticatedError, ForbiddenError),
 )
+
+OF_A_VIDEO = {JobKind.INGEST, JobKind.EMBED}
 
 
 def job_out(job: Job) -> JobOut:
@@ -36,7 +38,8 @@ def job_out(job: Job) -> JobOut:
         reason=job.reason,
         detail=job.detail,
         attempts=job.attempts,
-        video_id=job.subject_id,
+        subject_id=job.subject_id,
+        video_id=job.subject_id if job.kind in OF_A_VIDEO else None,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -141,7 +141,8 @@ class JobOut(BaseModel):
     reason: str | None
     detail: str | None
     attempts: int
-    video_id: UUID
+    subject_id: UUID = Field(description="The video, tuning, activation or evaluation run.")
+    video_id: UUID | None = Field(description="The video, if it is about one.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

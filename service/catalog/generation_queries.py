@@ -60,8 +60,14 @@ def find_active_generation(session: Session) -> ActiveGeneration | None:
     return None if row is None else _describe(*row)
 
 
-def generation_bundle(session: Session, generation_id: UUID) -> ActiveGeneration:
-    """Return a generation, whatever its state, with its bundle."""
+def generation_bundle(session: Session, generation_id: UUID | None) -> ActiveGeneration:
+    """Return a generation, whatever its state, with its bundle.
+
+    Raises:
+        ValueError: a job of no generation was taken for one of a generation.
+    """
+    if generation_id is None:
+        raise ValueError("the job is of no generation")
     generation = session.get_one(Generation, generation_id)
     return _describe(generation, session.get_one(ModelVersion, generation.model_version_id))
 

@@ -128,6 +128,16 @@ def renew_lease(
     return kept is not None
 
 
+def keep_attempts(session: Session, job_id: UUID, fence: int) -> None:
+    """Forget earlier attempts: this one has advanced, durably.
+
+    Else a long job that is interrupted often would be given up although it gets on.
+    """
+    session.execute(
+        update(Job).where(Job.id == job_id, Job.fence == fence, Job.attempts > 1).values(attempts=1)
+    )
+
+
 def lock_own_job(session: Session, job_id: UUID, fence: int) -> Job:
     """Lock a job that this worker claimed.
 
@@ -209,7 +219,7 @@ def fail_poisoned_jobs(session: Session, *, max_attempts: int = MAX_ATTEMPTS) ->
         .with_for_update(skip_locked=True)
     ).all()
     for job in poisoned:
-        lost = f"The worker was lost {job.attempts} times while it worked on this video."
+        lost = f"The worker was lost {job.attempts} times while it worked on this."
         _fail(session, job, reason=job.reason or WORKER_LOST, detail=job.detail or lost)
     return list(poisoned)
 
@@ -272,8 +282,7 @@ def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
     job.lease_until = None
     session.flush()
     session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
-    generation = session.get_one(Generation, job.generation_id)
-    if generation.state is GenerationState.ACTIVE:  # one that is being built changes nothing yet
+    if job.kind is JobKind.INGEST:  # all others work on videos that are searched already
         waiting = (VideoState.QUEUED, VideoState.PROCESSING)
         session.execute(
             update(Video)
@@ -290,6 +299,8 @@ def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
 
 
 def _set_video_state(session: Session, job: Job, before: VideoState, after: VideoState) -> None:
+    if job.kind is not JobKind.INGEST:
+        return
     session.execute(
         update(Video)
         .where(Video.id == job.subject_id, Video.version == job.version, Video.state == before)

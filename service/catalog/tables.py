@@ -69,10 +69,12 @@ class VideoState(StrEnum):
 
 
 class GenerationState(StrEnum):
-    """Whether a generation is filled, searched, or kept for a rollback."""
+    """Whether a generation is filled, searched, kept for a rollback, or done with."""
 
     BUILDING = "building"
     ACTIVE = "active"
+    KEPT = "kept"
+    """Was searched before: still written, so that going back to it takes one commit."""
     RETIRED = "retired"
 
 
@@ -90,6 +92,11 @@ class JobKind(StrEnum):
     """What a job does."""
 
     INGEST = "ingest"
+    EMBED = "embed"
+    """Embed an uploaded video into one more generation."""
+    TUNE = "tune"
+    ACTIVATE = "activate"
+    EVALUATE = "evaluate"
 
 
 class ChangeOp(StrEnum):
@@ -100,7 +107,7 @@ class ChangeOp(StrEnum):
     PROMOTE = "promote"
 
 
-def _named(values: type[StrEnum]) -> Enum:
+def named(values: type[StrEnum]) -> Enum:
     """Store the values of an enum as text, and give the enum back."""
     return Enum(
         values, native_enum=False, length=16, values_callable=lambda kinds: [str(k) for k in kinds]
@@ -124,7 +131,7 @@ class Blob(Base):
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    state: Mapped[BlobState] = mapped_column(_named(BlobState))
+    state: Mapped[BlobState] = mapped_column(named(BlobState))
     condemned_at: Mapped[datetime | None]
 
 
@@ -148,7 +155,7 @@ class Video(Base):
     file_name: Mapped[str] = mapped_column(Text)
     title: Mapped[str] = mapped_column(Text)
     fields: Mapped[dict[str, Any]]
-    state: Mapped[VideoState] = mapped_column(_named(VideoState), index=True)
+    state: Mapped[VideoState] = mapped_column(named(VideoState), index=True)
     version: Mapped[int] = mapped_column(default=1)
     reason: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[str | None] = mapped_column(Text)
@@ -221,8 +228,12 @@ class Generation(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id"))
-    state: Mapped[GenerationState] = mapped_column(_named(GenerationState))
+    state: Mapped[GenerationState] = mapped_column(named(GenerationState))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ready_at: Mapped[datetime | None]
+    """Since when one that is being built has every video: replicas load it."""
+    kept_until: Mapped[datetime | None]
+    """End of the rollback window."""
 
 
 class Embedding(Base):
@@ -250,13 +261,14 @@ class Job(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    kind: Mapped[JobKind] = mapped_column(_named(JobKind))
+    kind: Mapped[JobKind] = mapped_column(named(JobKind))
     subject_id: Mapped[UUID] = mapped_column(index=True)
-    """The video."""
-    generation_id: Mapped[UUID] = mapped_column(ForeignKey("generations.id"))
+    """The video, tuning, activation or evaluation run."""
+    generation_id: Mapped[UUID | None] = mapped_column(ForeignKey("generations.id"))
+    """None: of no generation, as a tuning."""
     version: Mapped[int]
-    """Version of the video that it works on."""
-    state: Mapped[JobState] = mapped_column(_named(JobState), default=JobState.QUEUED)
+    """Version of the video that it works on; 1 for what has no versions."""
+    state: Mapped[JobState] = mapped_column(named(JobState), default=JobState.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     """Goes up with each claim; every write of the worker checks it."""
@@ -283,7 +295,7 @@ class Change(Base):
     """None: every generation (a delete)."""
     video_id: Mapped[UUID | None]
     video_version: Mapped[int | None]
-    op: Mapped[ChangeOp] = mapped_column(_named(ChangeOp))
+    op: Mapped[ChangeOp] = mapped_column(named(ChangeOp))
     chain: Mapped[str] = mapped_column(String(64))
     """Digest of this line and of the chain before it."""
 

@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,7 @@ from service.cli.keys import login_link
 from service.cli.local_key import ensure_local_key
 from service.cli.roots import database_errors, load_settings, make_data_dir
 from service.cli.supervisor import Child, ChildGaveUpError, Supervisor
+from service.jobs import Queue
 from service.settings import Settings
 
 BACKLOG = 2048
@@ -33,6 +34,7 @@ STOP_MARGIN_S = 12.0
 """How much longer than its jobs a worker may take to stop."""
 NO_FEAR_OF_ROOT = "ignore:You're running the worker with superuser privileges"
 """Celery warns of pickled messages; ours are JSON, and hold nothing but the id of a job."""
+INGESTING, TUNING = (Queue.INGEST, Queue.MAINTENANCE), (Queue.TUNING, Queue.BACKGROUND)
 PATIENCE_S = 15.0
 """How long a start may take before a person is told what it waits for."""
 
@@ -50,7 +52,7 @@ class FirstWords:
 
 def serve(
     *,
-    worker: Annotated[bool, typer.Option(help="Start the ingest worker as well.")] = True,
+    worker: Annotated[bool, typer.Option(help="Start the workers as well.")] = True,
 ) -> None:
     """Run everything on this machine: API, page and worker. Ctrl-C stops it."""
     settings = load_settings()
@@ -63,7 +65,8 @@ def serve(
         words = _let_in(settings, folder, address=local_address(settings), worker=worker)
     children = [Child("API", _api_command(listener), pass_fds=(listener.fileno(),))]
     if worker:
-        children.append(Child("Worker", _worker_command(settings)))
+        children.append(Child("Worker", _worker_command(settings, INGESTING)))
+        children.append(Child("Tuner", _worker_command(settings, TUNING)))
     supervisor = Supervisor(
         children,
         environment=_environment(settings, folder),
@@ -84,10 +87,15 @@ def serve(
     out.print("Stopped.")
 
 
-def worker() -> None:
-    """Run one ingest worker (the API runs elsewhere)."""
+def worker(
+    *,
+    tuner: Annotated[
+        bool, typer.Option("--tuner", help="Tune, switch and evaluate instead of ingesting.")
+    ] = False,
+) -> None:
+    """Run one worker that ingests, or one that tunes (the API runs elsewhere)."""
     settings = load_settings()
-    command = _worker_command(settings)
+    command = _worker_command(settings, TUNING if tuner else INGESTING)
     os.execvpe(command[0], command, _quiet_openmp())  # noqa: S606 (our own command, no shell)
 
 
@@ -134,8 +142,10 @@ def _api_command(listener: socket.socket) -> list[str]:
     return [sys.executable, "-m", "service.cli", "api", "--fd", str(listener.fileno())]
 
 
-def _worker_command(settings: Settings) -> list[str]:
+def _worker_command(settings: Settings, queues: Sequence[Queue]) -> list[str]:
     """Return the Celery command line; docker-compose.yml runs the same through `worker`."""
+    is_tuner = queues == TUNING
+    threads = settings.tuner_concurrency if is_tuner else settings.ingest_concurrency
     return [
         *(
             sys.executable,
@@ -148,8 +158,10 @@ def _worker_command(settings: Settings) -> list[str]:
             "workers.app",
             "worker",
         ),
-        *("--pool", "threads", "--concurrency", str(settings.ingest_concurrency)),
-        *("--beat", "--scheduler", "celery.beat:Scheduler"),  # in memory: no file to share
+        *("--pool", "threads", "--concurrency", str(threads), "--queues", ",".join(queues)),
+        *("--hostname", f"{'tuner' if is_tuner else 'worker'}@%h"),
+        # in memory: no file to share; the workers that ingest sweep
+        *([] if is_tuner else ["--beat", "--scheduler", "celery.beat:Scheduler"]),
         *("--loglevel", settings.log_level, "--without-gossip", "--without-mingle"),
     ]
 
@@ -163,7 +175,7 @@ def _quiet_openmp() -> dict[str, str]:
 
 
 def _environment(settings: Settings, folder: Path) -> dict[str, str]:
-    """Return what both children are told."""
+    """Return what all children are told."""
     return {
         **_quiet_openmp(),
         "REELSEEK_DATA_DIR": str(folder),

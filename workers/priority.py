@@ -1,0 +1,18 @@
+"""Who goes first when the cores are all in use."""
+
+import contextlib
+import os
+from pathlib import Path
+
+LOWEST = 19
+AUTOGROUP = Path("/proc/self/autogroup")
+"""Linux shares the cores between sessions first (sched_autogroup), and `nice` counts only within
+one: a worker is a session of its own, so its group has to step back as well."""
+
+
+def take_lowest_priority() -> None:
+    """Let every other process go first. Without effect where the system does not allow it."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
+    with contextlib.suppress(OSError):
+        AUTOGROUP.write_text(str(LOWEST))
