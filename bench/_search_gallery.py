@@ -1,5 +1,6 @@
 """Fills an installation with a synthetic gallery for bench/search.py, through the real tables."""
 
+import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -8,10 +9,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import torch
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from model.bundle import bundle_digest, load_bundle
+from model.evaluate import world_gallery
+from model.retrieval import RetrievalModel, RetrievalSpec
+from service.catalog.activation_tables import GenerationVideo
 from service.catalog.change_queries import chain_after, read_counter
 from service.catalog.generation_queries import ActiveGeneration, ensure_active_generation
 from service.catalog.session import (
@@ -39,16 +44,27 @@ from service.storage import Storage
 SEGMENTS_PER_VIDEO = 20
 SEGMENT_S = 4.0
 CLIP_FOLDERS = 50  # real files, shared by all videos
+NUM_CLIPS = CLIP_FOLDERS * SEGMENTS_PER_VIDEO
+EMBED_BATCH = 50
+WORLD_SEED = 3001
 CLUSTERS = 500  # embeddings of real footage lie in clusters, too
 VIDEOS_AT_ONCE = 500
 
 
-def fill(settings: Settings, num_segments: int) -> None:
-    """Make an installation of so many segments: rows, change log, stored clips."""
+def fill(settings: Settings, num_segments: int, *, is_real: bool = False) -> None:
+    """Make an installation of so many segments: rows, change log, stored clips.
+
+    Args:
+        settings: where.
+        num_segments: how many.
+        is_real: clips are of the made-up world and embeddings are theirs, each many times over;
+            else both are random, which is quicker.
+    """
     upgrade(settings.sqlalchemy_url)
     engine = make_engine(settings.sqlalchemy_url)
     sessions = make_sessions(engine)
-    spec = load_bundle(settings.bundle_path).spec
+    network = load_bundle(settings.bundle_path)
+    spec = network.spec
     digest = bundle_digest(settings.bundle_path)
     generation = in_transaction(
         sessions,
@@ -61,9 +77,12 @@ def fill(settings: Settings, num_segments: int) -> None:
         ),
     )
     random = np.random.default_rng(0)
-    shape = (spec.frames_per_clip, spec.frame_size, spec.frame_size, 3)
-    folders = list(_write_clips(Storage(settings.data_dir, limit_bytes=1), shape, random))
-    next_embeddings = _embeddings(spec.embedding_dim, random)
+    clips = _world_clips(network) if is_real else _random_clips(spec, random)
+    folders = list(_write_clips(Storage(settings.data_dir, limit_bytes=1), clips))
+    if is_real:
+        next_embeddings = _embeddings_of(network, clips)
+    else:
+        next_embeddings = _random_embeddings(spec.embedding_dim, random)
     num_videos = num_segments // SEGMENTS_PER_VIDEO
     for first in range(0, num_videos, VIDEOS_AT_ONCE):
         numbers = range(first, min(num_videos, first + VIDEOS_AT_ONCE))
@@ -72,17 +91,33 @@ def fill(settings: Settings, num_segments: int) -> None:
     engine.dispose()
 
 
-def _write_clips(
-    storage: Storage, shape: tuple[int, ...], random: np.random.Generator
-) -> Iterator[str]:
-    for _ in range(CLIP_FOLDERS):
+def _random_clips(spec: RetrievalSpec, random: np.random.Generator) -> np.ndarray:
+    shape = (spec.frames_per_clip, spec.frame_size, spec.frame_size, 3)
+    return random.integers(0, 256, (NUM_CLIPS, *shape), np.uint8)
+
+
+def _world_clips(network: RetrievalModel) -> np.ndarray:
+    clips = world_gallery(network, NUM_CLIPS, seed=WORLD_SEED).clips
+    return clips[torch.arange(NUM_CLIPS)].numpy()
+
+
+def _write_clips(storage: Storage, clips: np.ndarray) -> Iterator[str]:
+    for first in range(0, NUM_CLIPS, SEGMENTS_PER_VIDEO):
         with storage.open_derived(uuid4(), uuid4(), 1) as draft:
-            for _ in range(SEGMENTS_PER_VIDEO):
-                draft.add(random.integers(0, 256, shape, np.uint8), b"jpeg")
+            for clip in clips[first : first + SEGMENTS_PER_VIDEO]:
+                draft.add(clip, b"jpeg")
             yield draft.publish()
 
 
-def _embeddings(dim: int, random: np.random.Generator) -> Callable[[], np.ndarray]:
+def _embeddings_of(network: RetrievalModel, clips: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return what gives the embeddings of one folder after the other, again and again."""
+    parts = [network.embed_video(part) for part in torch.from_numpy(clips).split(EMBED_BATCH)]
+    folders = torch.cat(parts).numpy().astype("<f2").reshape(CLIP_FOLDERS, SEGMENTS_PER_VIDEO, -1)
+    in_turn = itertools.cycle(folders)
+    return lambda: next(in_turn)
+
+
+def _random_embeddings(dim: int, random: np.random.Generator) -> Callable[[], np.ndarray]:
     centres = random.normal(size=(CLUSTERS, dim))
 
     def next_embeddings() -> np.ndarray:
@@ -111,12 +146,23 @@ def _add_videos(
         for video in videos
         for row in _embedding_rows(generation.generation_id, video["id"], next_embeddings())
     ]
+    embedded = [
+        {
+            "generation_id": generation.generation_id,
+            "video_id": video["id"],
+            "video_version": 1,
+            "num_segments": SEGMENTS_PER_VIDEO,
+            "embedded_at": utc_now(),
+        }
+        for video in videos
+    ]
     with sessions.begin() as session:
         for table, rows in (
             (Blob, blobs),
             (Video, videos),
             (Segment, segments),
             (Embedding, embeddings),
+            (GenerationVideo, embedded),
         ):
             session.execute(insert(table), rows)
         _append_changes(session, generation.generation_id, [video["id"] for video in videos])

@@ -7,25 +7,18 @@ after another, every query another text. `python bench/search.py --help` lists t
 import argparse
 import http.client
 import json
-import os
-import secrets
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from _search_gallery import fill
+from _server import serving
 
 from service.settings import Settings
 
-START_TIMEOUT_S = 120.0
 MODEL_OR_FAISS = ("embed", "match", "faiss")
 SUBJECTS = ("a red circle", "two blue squares", "a green triangle", "a small dog", "a yellow ball")
 EVENTS = ("moves to the left", "grows", "appears, then moves", "meets a red square", "shrinks")
@@ -70,7 +63,11 @@ def main() -> None:
             began = time.monotonic()
             fill(settings, segments)
             filled_s = time.monotonic() - began
-            with _server(settings, options.bundle) as (port, key):
+            environment = {"REELSEEK_SEARCH_DEADLINE_MS": "60000"}  # all is re-ranked, however late
+            if options.bundle:
+                environment["REELSEEK_BUNDLE"] = str(options.bundle.absolute())
+            with serving(settings, environment=environment) as server:
+                port, key = server.port, server.key
                 ready_s = time.monotonic() - began - filled_s
                 print(f"{segments} segments: filled in {filled_s:.1f} s, ready in {ready_s:.1f} s")
                 for clients in options.clients:
@@ -100,49 +97,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, help="the bundled one by default")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     return parser.parse_args()
-
-
-@contextmanager
-def _server(settings: Settings, bundle: Path | None) -> Iterator[tuple[int, str]]:
-    """Run the API until the measurement is over."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    key = "bench-" + secrets.token_hex(16)
-    environment = {
-        "OMP_WAIT_POLICY": "passive",  # as `reelseek serve` sets it
-        **os.environ,
-        "REELSEEK_DATA_DIR": str(settings.data_dir),
-        "REELSEEK_ADMIN_KEY": key,
-        "REELSEEK_SEARCH_DEADLINE_MS": "60000",  # everything is re-ranked, however late
-        **({"REELSEEK_BUNDLE": str(bundle.absolute())} if bundle else {}),
-    }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "service.main:create_app"]
-    command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-    with (settings.data_dir / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
-            _wait_until_ready(port, server)
-            yield port, key
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def _wait_until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
-    give_up = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < give_up and server.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == http.client.OK:
-                return
-        except OSError:
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.02)
-    raise SystemExit("The server did not become ready.")
 
 
 def _measure(
