@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed-$(EXTRA)
 DEV_INSTALLED := $(VENV)/.installed-$(EXTRA)-dev
 ARGS ?=
 
-.PHONY: help run install dev test lint format bench checkpoint clean
+.PHONY: help run install dev test lint format faults bench checkpoint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,6 +38,9 @@ lint: $(DEV_INSTALLED) ## Check style, types and the direction of imports
 format: $(DEV_INSTALLED) ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: $(DEV_INSTALLED) ## Kill processes at random moments, many times (about an hour)
+	REELSEEK_FAULT_KILLS=$${REELSEEK_FAULT_KILLS:-50} $(BIN)/python -m pytest -s tests/faults $(ARGS)
 
 bench: $(DEV_INSTALLED) ## Print the figures of docs/performance.md
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done

@@ -77,7 +77,7 @@ def fill(settings: Settings, num_segments: int, *, is_real: bool = False) -> Non
         ),
     )
     random = np.random.default_rng(0)
-    clips = _world_clips(network) if is_real else _random_clips(spec, random)
+    clips = gallery_clips(network) if is_real else _random_clips(spec, random)
     folders = list(_write_clips(Storage(settings.data_dir, limit_bytes=1), clips))
     if is_real:
         next_embeddings = _embeddings_of(network, clips)
@@ -96,7 +96,8 @@ def _random_clips(spec: RetrievalSpec, random: np.random.Generator) -> np.ndarra
     return random.integers(0, 256, (NUM_CLIPS, *shape), np.uint8)
 
 
-def _world_clips(network: RetrievalModel) -> np.ndarray:
+def gallery_clips(network: RetrievalModel) -> np.ndarray:
+    """Return the clips of a real gallery, as a model reads them, uint8 (1000, T, S, S, 3)."""
     clips = world_gallery(network, NUM_CLIPS, seed=WORLD_SEED).clips
     return clips[torch.arange(NUM_CLIPS)].numpy()
 
