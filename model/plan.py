@@ -16,6 +16,7 @@ class Plan:
         steps: after so many, training ends.
         until: if another plan takes over before that: the number of steps after which.
         learning_rate: of AdamW, after warm-up.
+        text_rate: what it is multiplied by for weights that only texts pass through.
         warmup_steps: the learning rate rises over these.
         first: the step from which warm-up counts, where a run goes on with a fresh optimizer.
         schedule: `hold` keeps the learning rate, so that training can be stopped, looked at and
@@ -35,6 +36,7 @@ class Plan:
     steps: int
     until: int | None = None
     learning_rate: float = 1.5e-3
+    text_rate: float = 1.0
     warmup_steps: int = 100
     first: int = 0
     schedule: Schedule = "hold"

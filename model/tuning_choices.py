@@ -1,5 +1,6 @@
 """What a person may choose of a tuning run, and what is chosen otherwise."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +27,13 @@ class Choices:
     Attributes:
         recipe: `native` is All-in-One's objectives, `clover` Clover's.
         steps: how many.
+        epochs: how often every pair is seen; in place of `steps`.
         batch: pairs a step, over all processes.
         learning_rate: after warm-up.
+        text_learning_rate: of what only texts pass through: the table of words, the text layers;
+            as `learning_rate` if unset.
+        frozen: parts that do not learn: `video` or `text` (what only these pass through), or how
+            the names of weights begin.
         micro_batch: pairs that one process sends through the network at a time.
         recomputes_blocks: save memory by running blocks again in the backward pass.
         precision: type in which matrices are multiplied.
@@ -40,14 +46,37 @@ class Choices:
 
     recipe: RecipeName = "native"
     steps: int | None = None
+    epochs: int | None = None
     batch: int | None = None
     learning_rate: float | None = None
+    text_learning_rate: float | None = None
+    frozen: tuple[str, ...] = ()
     micro_batch: int | None = None
     recomputes_blocks: bool = False
     precision: TrainPrecision = "bfloat16"
     dropout: float = 0.1
     word_dropout: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, whatever is trained.
+
+        Raises:
+            TuningError: says which choice and why.
+        """
+        if self.steps is not None and self.epochs is not None:
+            raise TuningError("steps and epochs both say how long to train; give one of them")
+        for name, least in {"steps": 1, "epochs": 1, "batch": 2, "micro_batch": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise TuningError(f"{name} is {value}; it has to be at least {least}")
+        for name in ("learning_rate", "text_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise TuningError(f"{name} is {value}; it has to be above 0")
+        for name in ("dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TuningError(f"{name} is {getattr(self, name)}; it has to be from 0 to 1")
 
 
 def plan_for(
@@ -74,11 +103,12 @@ def plan_for(
             f"{num_pairs} pairs do not make batches of {choices.batch or 2} for {processes} "
             "processes; give more pairs or a smaller batch"
         )
-    clips = min(EPOCHS * num_pairs, max(num_pairs, MOST_CLIPS))
-    steps = choices.steps or max(FEWEST_STEPS, round(clips / batch))
+    steps = choices.steps or _steps(num_pairs, batch, choices.epochs)
+    rate = choices.learning_rate or RATE_AT_128 * 128 / width
     plan = Plan(
         steps=steps,
-        learning_rate=choices.learning_rate or RATE_AT_128 * 128 / width,
+        learning_rate=rate,
+        text_rate=(choices.text_learning_rate or rate) / rate,
         warmup_steps=max(1, steps // 10),
         schedule="cosine",
         floor=0.01,
@@ -89,3 +119,11 @@ def plan_for(
         seed=choices.seed,
     )
     return plan, batch
+
+
+def _steps(num_pairs: int, batch: int, epochs: int | None) -> int:
+    """Return how many steps see every pair so often; None: as often as suits their number."""
+    if epochs is not None:
+        return math.ceil(epochs * num_pairs / batch)
+    clips = min(EPOCHS * num_pairs, max(num_pairs, MOST_CLIPS))
+    return max(FEWEST_STEPS, round(clips / batch))
