@@ -7,6 +7,7 @@ long to compile as to run): the keys go as one array, which each database unfold
 import json
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -22,21 +23,31 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from service.catalog.activation_tables import GenerationVideo
 from service.catalog.index_queries import SEARCHABLE, LiveSegment, SegmentKey
 from service.catalog.tables import Segment, Video
 
 
-def live_segments(session: Session, keys: Sequence[SegmentKey]) -> list[LiveSegment | None]:
+def live_segments(
+    session: Session, keys: Sequence[SegmentKey], generation_id: UUID | None = None
+) -> list[LiveSegment | None]:
     """Return the segments in the order of their keys; None where the video is not searchable.
 
     The check that makes a delete hold at once: what is None at this moment must not be shown.
+
+    Args:
+        session: any session.
+        keys: of the segments.
+        generation_id: `derived` names the clips that were decoded for this generation where there
+            are any; those of the video itself otherwise, and if None.
     """
     if session.get_bind().dialect.name == "sqlite":
         wanted = json.dumps([[video_id.hex, ordinal] for video_id, ordinal in keys])
-        rows = session.execute(ON_SQLITE, {"keys": wanted})
+        rows = session.execute(ON_SQLITE, {"keys": wanted, "generation_id": generation_id})
     else:
         video_ids, ordinals = [key[0] for key in keys], [key[1] for key in keys]
-        rows = session.execute(ON_POSTGRESQL, {"video_ids": video_ids, "ordinals": ordinals})
+        given = {"video_ids": video_ids, "ordinals": ordinals, "generation_id": generation_id}
+        rows = session.execute(ON_POSTGRESQL, given)
     found: list[LiveSegment | None] = [None] * len(keys)
     for place, *columns in rows.all():
         found[place] = LiveSegment(*keys[place], *columns)
@@ -45,6 +56,10 @@ def live_segments(session: Session, keys: Sequence[SegmentKey]) -> list[LiveSegm
 
 def _select(wanted: FromClause, place: Any, video_id: Any, ordinal: Any) -> Select[Any]:
     segments, videos = _table(Segment), _table(Video)
+    embedded = _table(GenerationVideo)
+    is_of_generation = (embedded.c.generation_id == bindparam("generation_id", type_=Uuid())) & (
+        embedded.c.video_id == videos.c.id
+    )
     return (
         select(
             place,
@@ -54,7 +69,7 @@ def _select(wanted: FromClause, place: Any, video_id: Any, ordinal: Any) -> Sele
             segments.c.end_s,
             segments.c.thumbnail_offset,
             segments.c.thumbnail_bytes,
-            videos.c.derived,
+            func.coalesce(embedded.c.derived, videos.c.derived),
             videos.c.title,
             videos.c.file_name,
             videos.c.duration_s,
@@ -62,6 +77,7 @@ def _select(wanted: FromClause, place: Any, video_id: Any, ordinal: Any) -> Sele
         .select_from(wanted)
         .join(segments, (segments.c.video_id == video_id) & (segments.c.ordinal == ordinal))
         .join(videos, videos.c.id == segments.c.video_id)
+        .outerjoin(embedded, is_of_generation)
         .where(videos.c.state.in_(SEARCHABLE))
     )
 
@@ -80,7 +96,7 @@ def _on_postgresql() -> Select[Any]:
     return _select(wanted, wanted.c.place - 1, wanted.c.video_id, wanted.c.ordinal)
 
 
-def _table(of: type[Segment | Video]) -> Table:
+def _table(of: type[Segment | Video | GenerationVideo]) -> Table:
     table = of.__table__
     if not isinstance(table, Table):
         raise TypeError(f"{of.__name__} is no plain table")

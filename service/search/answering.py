@@ -66,7 +66,7 @@ def search(
     with watch.stage("faiss"):
         hits = serving.view.search(query, plan.candidates, allowed, max_seq=page.seq)
     with watch.stage("sql"):
-        candidates = _live(hits, reads)
+        candidates = _live(hits, reads, serving.view.generation_id)
     candidates, is_degraded = _rerank(
         candidates, plan, encoder=serving.encoder, clips=clips, watch=watch
     )
@@ -122,12 +122,13 @@ def _allowed(plan: Plan, reads: Sessions) -> set[UUID] | None:
         return filter_video_ids(session, plan.filter)
 
 
-def _live(hits: Sequence[Hit], reads: Sessions) -> list[Candidate]:
+def _live(hits: Sequence[Hit], reads: Sessions, generation_id: UUID) -> list[Candidate]:
     """Leave out what was deleted or replaced since the replica learned of it."""
     if not hits:
         return []
     with reads() as session:
-        segments = live_segments(session, [SegmentKey(hit.video_id, hit.ordinal) for hit in hits])
+        keys = [SegmentKey(hit.video_id, hit.ordinal) for hit in hits]
+        segments = live_segments(session, keys, generation_id)
     live = [
         (hit, segment)
         for hit, segment in zip(hits, segments, strict=True)

@@ -22,17 +22,17 @@ class ClipStore:
 
     def __init__(self, storage: Storage, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._storage = storage
-        self._kept: Recent[ClipKey, NDArray[np.uint8]] = Recent(
+        self._kept: Recent[tuple[str, int], NDArray[np.uint8]] = Recent(
             kept_bytes, cost=lambda clip: clip.nbytes
         )
 
     def read(self, segment: LiveSegment) -> NDArray[np.uint8] | None:
         """Return the clip of a segment, uint8 (T, S, S, 3); None if its file is gone."""
-        key = clip_key(segment)
+        key = (segment.derived, segment.position)  # generations may read clips of their own
         clip = self._kept.get(key)
         if clip is None:
             try:
-                clip = self._storage.read_clip(segment.derived, segment.position)
+                clip = self._storage.read_clip(*key)
             except NotFoundError:  # deleted since SQL was asked
                 return None
             self._kept.put(key, clip)

@@ -1,12 +1,14 @@
 """An ingest becomes visible in one transaction, or not at all."""
 
 import threading
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from service import videos
+from service.catalog.activation_tables import GenerationVideo
 from service.catalog.change_queries import read_changes, read_counter
 from service.catalog.index_queries import (
     SegmentKey,
@@ -96,6 +98,32 @@ def test_segments_carry_what_is_shown_and_where_their_clip_lies(sessions, storag
         segment.derived, segment.thumbnail_offset, segment.thumbnail_bytes
     )
     assert thumbnail == b"jpeg2"
+
+
+def test_clips_that_were_decoded_for_a_generation_are_read_by_its_searches_alone(
+    sessions, storage, upload, generation
+):
+    accepted = upload()
+    ingest(sessions, storage, accepted.job_id)
+    own = f"derived/{accepted.video_id}/{uuid4()}-1"
+    with sessions.begin() as session:
+        session.merge(
+            GenerationVideo(
+                generation_id=generation.generation_id,
+                video_id=accepted.video_id,
+                video_version=1,
+                num_segments=2,
+                derived=own,
+            )
+        )
+    key = SegmentKey(accepted.video_id, 0)
+    with sessions() as session:
+        (of_generation,) = live_segments(session, [key], generation.generation_id)
+        (of_video,) = live_segments(session, [key])
+        (of_another,) = live_segments(session, [key], uuid4())
+    assert of_generation.derived == own
+    assert of_video == of_another == of_generation._replace(derived=of_video.derived)
+    assert storage.read_clip(of_video.derived, 0).shape == (2, 4, 4, 3)
 
 
 def test_a_worker_that_lost_its_lease_commits_nothing(sessions, storage, upload):
