@@ -12,11 +12,11 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-from model.bundle_checks import Precision
+from model.bundle_checks import CALIBRATION, Precision, read_calibration
 from model.bundle_files import BundleError, BundleParts, bundle_digest, open_bundle, write_bundle
 from model.composite import CompositeRetriever, find_matcher
 from model.preprocessing import Preprocessing
-from model.retrieval import RetrievalModel
+from model.retrieval import Calibration, RetrievalModel
 from model.trainable import Sizes, TrainableBundle
 
 __all__ = ["BundleError", "bundle_digest", "load_bundle", "load_trainable", "save_bundle"]
@@ -44,6 +44,7 @@ def save_bundle(
     tokenizer_json: str,
     card: dict[str, Any],
     similarity_weight: float = 0.0,
+    calibration: Calibration | None = None,
     stored_as: torch.dtype = torch.float32,
 ) -> str:
     """Write a network that we trained as a bundle and return its digest.
@@ -55,17 +56,20 @@ def save_bundle(
         preprocessing: how clips were cut and scaled in training.
         tokenizer_json: the tokenizer, as `tokenizers` serialises it.
         similarity_weight: see `RetrievalSpec`.
+        calibration: of its match probabilities, if they were fitted.
         card: where the weights came from and what they can do; anything JSON can hold.
         stored_as: type of the stored weights; half the bytes as bfloat16 or float16.
     """
     state = {
         name: tensor.detach().to("cpu", stored_as) for name, tensor in network.state_dict().items()
     }
-    settings = {
+    settings: dict[str, Any] = {
         "dims": asdict(dims),
         "preprocessing": asdict(preprocessing),
         "similarity_weight": similarity_weight,
     }
+    if calibration is not None:
+        settings[CALIBRATION] = asdict(calibration)
     return write_bundle(
         folder,
         family=dims.family,
@@ -92,9 +96,13 @@ def load_bundle(
     parts = open_bundle(folder)
     found = _family(parts).load(parts, device=device, precision=precision)
     matcher = find_matcher(parts)
-    if matcher is None:
-        return found
-    return CompositeRetriever(found, load_bundle(matcher, device=device, precision=precision))
+    if matcher is not None:
+        behind = load_bundle(matcher, device=device, precision=precision)
+        found = CompositeRetriever(found, behind)
+    calibration = read_calibration(parts)
+    if calibration is not None:
+        found.spec = found.spec.calibrated(calibration)
+    return found
 
 
 def load_trainable(folder: Path) -> TrainableBundle:

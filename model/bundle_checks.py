@@ -12,11 +12,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.bundle_files import BundleError, BundleParts, check_header, read_text
+from model.retrieval import Calibration
 
 Values = TypeVar("Values")
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """Type in which matrices are multiplied; `auto` measures what is faster."""
+CALIBRATION = "calibration"
+"""In a configuration: how match probabilities were fitted."""
 PAD = "[PAD]"
 """The token that every tokenizer of ours needs."""
 
@@ -78,6 +81,20 @@ def read_similarity_weight(parts: BundleParts) -> float:
         where = parts.config_path
         raise BundleError(f"{where}: similarity_weight is {weight!r}, not a number of at least 0")
     return float(weight)
+
+
+def read_calibration(parts: BundleParts) -> Calibration | None:
+    """Return the calibration of a bundle; None if its match probabilities were never fitted.
+
+    That of a matcher behind another model is not read: it holds for the matcher alone.
+
+    Raises:
+        BundleError: it is damaged.
+    """
+    if CALIBRATION not in parts.config:
+        return None
+    where = f"{CALIBRATION} of {parts.config_path}"
+    return build_values(Calibration, parts.config[CALIBRATION], where)
 
 
 def is_number(value: Any) -> bool:

@@ -3,9 +3,10 @@
 Shapes: B items, T frames per clip, S frame side, L text tokens, E embedding width.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -26,6 +27,32 @@ class RetrieverMissingError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How re-rank scores become probabilities that hold, see `model.calibration`.
+
+    Attributes:
+        slope: log-odds of a right answer per unit of the re-rank score; never negative, so that
+            probabilities keep the order of the hits.
+        bias: log-odds at a score of 0.
+        confident_probability: if no hit reaches it, the search says that nothing matches; 0 if
+            that cannot be told.
+    """
+
+    slope: float
+    bias: float
+    confident_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no calibration."""
+        if not (math.isfinite(self.slope) and self.slope >= 0):
+            raise ValueError(f"slope is {self.slope!r}, not a number of at least 0")
+        if not math.isfinite(self.bias):
+            raise ValueError(f"bias is {self.bias!r}, not a number")
+        if not 0 <= self.confident_probability <= 1:
+            raise ValueError(f"confident_probability {self.confident_probability!r} is none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrievalSpec:
     """What callers must know of a model before they use it.
 
@@ -43,6 +70,10 @@ class RetrievalSpec:
         has_retriever: text and video can be embedded.
         has_matcher: text and clip can be matched.
         similarity_weight: what a similarity of 1 counts, in log-odds, when hits are re-ranked.
+        is_calibrated: match probabilities were fitted on held-out pairs, see `Calibration`.
+        match_slope: of the calibration.
+        match_bias: of the calibration.
+        confident_probability: of the calibration.
     """
 
     family: str
@@ -58,6 +89,20 @@ class RetrievalSpec:
     similarity_weight: float = 0.0
     fit: Fit = "crop"
     resample: Resample = "bilinear"
+    is_calibrated: bool = False
+    match_slope: float = 1.0
+    match_bias: float = 0.0
+    confident_probability: float = 0.0
+
+    def calibrated(self, by: Calibration) -> "RetrievalSpec":
+        """Return the same with match probabilities that hold."""
+        return replace(
+            self,
+            is_calibrated=True,
+            match_slope=by.slope,
+            match_bias=by.bias,
+            confident_probability=by.confident_probability,
+        )
 
     def rerank_score(self, *, similarity: Score, log_odds: Score) -> Score:
         """Return what re-ranked hits are ordered by, best highest.
@@ -71,6 +116,31 @@ class RetrievalSpec:
             log_odds: of the fused pass, the same shape.
         """
         return log_odds + self.similarity_weight * similarity
+
+    def probability(self, *, similarity: float, log_odds: float) -> float:
+        """Return the match probability of a hit, in [0, 1].
+
+        Calibrated, it is the share of right answers among hits with this score; else what the
+        fused pass says, which knows nothing of how many wrong answers there are to each right one.
+
+        Args:
+            similarity: of the dual stream.
+            log_odds: of the fused pass.
+        """
+        if not self.is_calibrated:
+            return sigmoid(log_odds)
+        score = self.rerank_score(similarity=similarity, log_odds=log_odds)
+        return sigmoid(self.match_slope * score + self.match_bias)
+
+    @property
+    def can_be_unsure(self) -> bool:
+        """Whether it is known below which probability a hit is noise."""
+        return self.is_calibrated and self.confident_probability > 0
+
+
+def sigmoid(log_odds: float) -> float:
+    """Return the probability that log-odds stand for."""
+    return 0.5 * (1.0 + math.tanh(0.5 * log_odds))
 
 
 @dataclass(frozen=True)
