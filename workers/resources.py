@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from service.catalog.generation_queries import ActiveGeneration
-from service.catalog.session import make_engine, make_sessions
+from service.catalog.session import make_engine, make_read_sessions, make_sessions
 from service.jobs import JobSender
 from service.settings import Settings
 from service.storage import Storage
@@ -56,6 +56,7 @@ class Resources:
         self.sender = JobSender(settings)
         self._engine = make_engine(settings.sqlalchemy_url)
         self.sessions = make_sessions(self._engine)
+        self.reads = make_read_sessions(self._engine)
         self._on_pass = on_pass or _log_pass
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
