@@ -12,6 +12,7 @@ from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.catalog.audit_files import audit_files
+from service.catalog.caption_tables import Caption, Feedback
 from service.catalog.change_queries import (
     FIRST_CHAIN,
     BrokenChangeLogError,
@@ -33,6 +34,7 @@ from service.catalog.tables import (
     Video,
     VideoState,
 )
+from service.catalog.tuning_tables import PairOrigin, TuningPair
 from service.catalog.violations import Violation
 from service.storage import Storage
 
@@ -83,7 +85,8 @@ def _audit_change_log(session: Session) -> Iterator[Violation]:
 
 
 def _audit_rules(session: Session) -> Iterator[Violation]:
-    for rule in chain(_rules_of_states(), _rules_of_embeddings(session)):
+    rules = chain(_rules_of_states(), _rules_of_captions(), _rules_of_embeddings(session))
+    for rule in rules:
         for video_id in session.scalars(rule.broken_by.distinct()):
             yield Violation(rule.kind, f"video {video_id}", rule.detail)
 
@@ -114,6 +117,33 @@ def _rules_of_states() -> Iterator[_Rule]:
                 exists().where(Embedding.video_id == Video.id),
                 exists().where(Segment.video_id == Video.id),
             ),
+        ),
+    )
+
+
+def _rules_of_captions() -> Iterator[_Rule]:
+    is_feedback_on_it = or_(Feedback.video_id == Video.id, Feedback.instead_video_id == Video.id)
+    yield _Rule(
+        "remains_of_deleted_video",
+        "is deleted, but has captions, feedback or pairs to learn from",
+        select(Video.id).where(
+            Video.state == VideoState.DELETED,
+            or_(
+                exists().where(Caption.video_id == Video.id),
+                exists().where(is_feedback_on_it),
+                exists().where(TuningPair.video_id == Video.id),
+            ),
+        ),
+    )
+    of = TuningPair.origin
+    is_caption = and_(of == PairOrigin.CAPTION, TuningPair.origin_id == Caption.id)
+    is_feedback = and_(of == PairOrigin.FEEDBACK, TuningPair.origin_id == Feedback.id)
+    yield _Rule(
+        "pair_without_origin",
+        "has a pair to learn from whose caption or feedback is gone",
+        select(TuningPair.video_id).where(
+            ~exists().where(is_caption).correlate(TuningPair),
+            ~exists().where(is_feedback).correlate(TuningPair),
         ),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from service.catalog.caption_queries import forget_pairs_of_video
 from service.catalog.change_queries import append_change
 from service.catalog.clock import database_time
 from service.catalog.job_queries import OPEN, LostLeaseError, lock_jobs_of, lock_own_job
@@ -144,6 +145,7 @@ def delete_video(session: Session, video_id: UUID) -> int:
     )
     session.execute(delete(Embedding).where(Embedding.video_id == video_id))
     session.execute(delete(Segment).where(Segment.video_id == video_id))
+    forget_pairs_of_video(session, video_id)
     session.execute(
         update(Blob)
         .where(Blob.sha256 == video.sha256)

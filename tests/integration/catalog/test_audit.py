@@ -6,13 +6,15 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from uuid import uuid4
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import delete, insert, select, text, update
 
 from service import videos
 from service.catalog.audit import audit
+from service.catalog.caption_tables import Caption, Feedback
 from service.catalog.job_queries import claim_job, fail_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import (
@@ -24,10 +26,12 @@ from service.catalog.tables import (
     Embedding,
     Job,
     JobState,
+    ModelVersion,
     Segment,
     Video,
     VideoState,
 )
+from service.catalog.tuning_tables import PairOrigin, Policy, Tuning, TuningPair
 from tests.factories import derive, ingest, stage
 
 GRACE_S = 100.0
@@ -119,6 +123,26 @@ def leave_embedding_of_deleted(world):
         )
 
 
+def leave_pair(world):
+    with world.sessions.begin() as session:
+        version = session.scalars(select(ModelVersion)).one()
+        tuning = Tuning(base_version_id=version.id, policy=Policy.MANUAL, request={})
+        session.add(tuning)
+        session.flush()
+        session.add(
+            TuningPair(
+                tuning_id=tuning.id,
+                ordinal=0,
+                origin=PairOrigin.CAPTION,
+                origin_id=uuid4(),
+                video_id=world.ready,
+                text="x",
+                is_held_out=False,
+                is_negative=False,
+            )
+        )
+
+
 def _as_stored(session, id_):
     return id_.hex if session.get_bind().dialect.name == "sqlite" else id_
 
@@ -171,6 +195,23 @@ DAMAGE = {
     "a deleted video has an embedding": Damage(
         "remains_of_deleted_video", leave_embedding_of_deleted
     ),
+    "a deleted video has a caption": Damage(
+        "remains_of_deleted_video",
+        sql(lambda w: insert(Caption).values(video_id=w.deleted, text="x", source="typed")),
+    ),
+    "a deleted video is what somebody meant": Damage(
+        "remains_of_deleted_video",
+        sql(
+            lambda w: insert(Feedback).values(
+                text="x",
+                verdict="instead",
+                video_id=w.ready,
+                instead_video_id=w.deleted,
+                receipt={},
+            )
+        ),
+    ),
+    "a pair has outlived its caption": Damage("pair_without_origin", leave_pair),
     "a video has another version than its embeddings": Damage(
         "stale_embedding",
         sql(lambda w: update(Video).where(Video.id == w.ready).values(version=2)),
