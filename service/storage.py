@@ -25,6 +25,7 @@ from service.errors import NotFoundError, PayloadTooLargeError, StorageFullError
 
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 DERIVED_NAME = re.compile(r"derived/[0-9a-f-]{36}/[0-9a-f-]{36}-\d+")
+TUNINGS = "tunings"
 CHECK_SPACE_EVERY = 16 * 1024 * 1024
 
 
@@ -126,6 +127,16 @@ class Storage:
     def snapshots(self) -> Path:
         """Where snapshots of replicas lie."""
         return self.root / "snapshots"
+
+    def tuning_folder(self, tuning_id: UUID) -> Path:
+        """Return where a tuning run works, or would."""
+        return self.root / TUNINGS / str(tuning_id)
+
+    def tunings_on_disk(self) -> Iterator[tuple[UUID, Path]]:
+        """Yield the id and the folder of every tuning run that has one."""
+        for path in (self.root / TUNINGS).glob("*"):
+            with contextlib.suppress(ValueError):
+                yield UUID(path.name), path
 
     def free_bytes(self) -> int:
         """Return how much may still be written."""

@@ -79,6 +79,11 @@ class Resources:
         """Whether this worker may work no longer: running jobs are then given back."""
         return time.monotonic() >= self._stop_at
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this worker was told to stop: work that can be gone on with ends now."""
+        return self._stop_at < float("inf")
+
     def stop_work_in(self, seconds: float) -> None:
         """Allow running jobs so much longer. Safe in a signal handler."""
         self._stop_at = time.monotonic() + seconds

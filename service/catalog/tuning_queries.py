@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, or_, select, update
+from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from service.catalog.activation_tables import Activation
 from service.catalog.clock import database_time
 from service.catalog.job_queries import OPEN, lock_own_job
-from service.catalog.tables import Blob, Job, JobKind, JobState, ModelVersion, Video
+from service.catalog.tables import Blob, Generation, Job, JobKind, JobState, ModelVersion, Video
 from service.catalog.tuning_tables import Tuning, TuningPair
 from service.errors import ConflictError, NotFoundError
 
@@ -177,6 +178,30 @@ def pairs_of(session: Session, tuning_id: UUID) -> list[PairRow]:
     return [PairRow(pair=pair, sha256=sha256, duration_s=length) for pair, sha256, length in rows]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the worker of a run looks at while its process works."""
+
+    state: JobState
+    fence: int
+    num_pairs: int
+
+
+def look_at(session: Session, job_id: UUID) -> Seen:
+    """Return how the job of a run stands, and how many pairs are left of it."""
+    num_pairs = (
+        select(func.count())
+        .select_from(TuningPair)
+        .where(TuningPair.tuning_id == Job.subject_id)
+        .correlate(Job)
+        .scalar_subquery()
+    )
+    state, fence, count = session.execute(
+        select(Job.state, Job.fence, num_pairs).where(Job.id == job_id)
+    ).one()
+    return Seen(state=state, fence=fence, num_pairs=count)
+
+
 def ordinals_of(session: Session, tuning_id: UUID) -> set[int]:
     """Return which pairs are left of a run."""
     return set(session.scalars(select(TuningPair.ordinal).where(TuningPair.tuning_id == tuning_id)))
@@ -195,19 +220,7 @@ def lock_own_tuning(session: Session, job_id: UUID, fence: int) -> Tuning:
     return session.get_one(Tuning, job.subject_id)
 
 
-def ensure_version(
-    session: Session, *, name: str, digest: str, path: str, spec: Mapping[str, Any]
-) -> ModelVersion:
-    """Return the row of a bundle; it is made if there is none."""
-    version = session.scalar(select(ModelVersion).where(ModelVersion.bundle_digest == digest))
-    if version is None:
-        version = ModelVersion(name=name, bundle_digest=digest, bundle_path=path, spec=dict(spec))
-        session.add(version)
-        session.flush()
-    return version
-
-
-def finish_tuning(
+def set_candidate(
     session: Session,
     job_id: UUID,
     fence: int,
@@ -215,7 +228,7 @@ def finish_tuning(
     candidate_version_id: UUID,
     report: Mapping[str, Any],
 ) -> Tuning:
-    """Close the job of a run with what came out of it.
+    """Write what came out of a run.
 
     Raises:
         LostLeaseError: the job is not this worker's any more.
@@ -223,6 +236,26 @@ def finish_tuning(
     tuning = lock_own_tuning(session, job_id, fence)
     tuning.candidate_version_id, tuning.report = candidate_version_id, dict(report)
     session.flush()
+    return tuning
+
+
+def was_activated(session: Session, version_id: UUID, *, since: datetime) -> bool:
+    """Tell whether an activation of this model was asked for since then."""
+    asked = (
+        select(Activation.id)
+        .join(Generation, Generation.id == Activation.generation_id)
+        .where(Generation.model_version_id == version_id, Activation.created_at >= since)
+    )
+    return session.scalar(asked.limit(1)) is not None
+
+
+def finish_tuning(session: Session, job_id: UUID, fence: int) -> None:
+    """Close the job of a run that has its candidate.
+
+    Raises:
+        LostLeaseError: the job is not this worker's any more.
+    """
+    lock_own_job(session, job_id, fence)
     session.execute(
         update(Job)
         .where(Job.id == job_id)
@@ -235,7 +268,6 @@ def finish_tuning(
             finished_at=database_time(),
         )
     )
-    return tuning
 
 
 def ended_tunings(

@@ -1,0 +1,1 @@
+"""Tuning: ask for a run, look what one would take, cancel one."""
