@@ -1,13 +1,16 @@
-"""Job progress as server-sent events: one thread reads the jobs that anyone watches."""
+"""Progress as server-sent events: one thread reads all that anyone watches."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from pydantic import BaseModel
 
 from service.api.schemas import JobOut
 from service.catalog.tables import JobState
@@ -20,22 +23,28 @@ HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 STREAMS_LIMIT = 1000
 ENDED = {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
+JOBS = "jobs"
 
-ReadJobs = Callable[[Collection[UUID]], Mapping[UUID, JobOut]]
+State = TypeVar("State")
+Told_contra = TypeVar("Told_contra", contravariant=True)
+Read = Callable[[Collection[UUID]], Mapping[UUID, Any]]
+"""Returns the states of things of one kind, by id; called by one thread only."""
 
 
-class Subscription:
-    """The newest state of one job, for one stream. Older ones are dropped unread."""
+class Subscription(Generic[State]):
+    """The newest state of one thing, for one stream. Older ones are dropped unread."""
 
-    def __init__(self, job: JobOut, loop: asyncio.AbstractEventLoop) -> None:
-        self.job_id = job.id
-        self.last_told: JobOut | None = job
+    def __init__(
+        self, kind: str, subject_id: UUID, state: State, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.kind, self.subject_id = kind, subject_id
+        self.last_told: State | None = state
         self.is_closed = False
         self._loop = loop
         self._changed = asyncio.Event()
-        self._newest: JobOut | None = None
+        self._newest: State | None = None
 
-    async def next(self, timeout_s: float) -> JobOut | None:
+    async def next(self, timeout_s: float) -> State | None:
         """Return the next state, or None when nothing changed for so long, or at the end."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -46,33 +55,33 @@ class Subscription:
         newest, self._newest = self._newest, None
         return newest
 
-    def tell(self, job: JobOut | None) -> None:
+    def tell(self, state: State | None) -> None:
         """Hand over a state from another thread; None closes the stream."""
-        self.last_told = job
+        self.last_told = state
         try:
-            self._loop.call_soon_threadsafe(self._take, job)
+            self._loop.call_soon_threadsafe(self._take, state)
         except RuntimeError:  # the loop is closed, so nobody listens any more
             self.is_closed = True
 
-    def _take(self, job: JobOut | None) -> None:
-        self._newest = job
-        self.is_closed = self.is_closed or job is None
+    def _take(self, state: State | None) -> None:
+        self._newest = state
+        self.is_closed = self.is_closed or state is None
         self._changed.set()
 
 
-class JobFeed:
-    """Read watched jobs a few times a second, in one query, however many streams there are.
+class Feed:
+    """Read what is watched a few times a second, in one go for each kind of thing.
 
     Args:
-        read_jobs: returns the jobs with these ids.
+        readers: by kind, what returns the states of such things.
     """
 
-    def __init__(self, read_jobs: ReadJobs) -> None:
-        self._read_jobs = read_jobs
+    def __init__(self, readers: Mapping[str, Read]) -> None:
+        self._readers = readers
         self._condition = threading.Condition()
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: set[Subscription[Any]] = set()
         self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name="job-feed", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -108,9 +117,9 @@ class JobFeed:
             )
 
     @contextmanager
-    def watch(self, job: JobOut) -> Iterator[Subscription]:
-        """Follow one job, from the state given; called on the event loop."""
-        subscription = Subscription(job, asyncio.get_running_loop())
+    def watch(self, kind: str, subject_id: UUID, state: State) -> Iterator[Subscription[State]]:
+        """Follow one thing, from the state given; called on the event loop."""
+        subscription = Subscription(kind, subject_id, state, asyncio.get_running_loop())
         with self._condition:
             if self._is_closing:
                 subscription.tell(None)
@@ -133,16 +142,62 @@ class JobFeed:
             with self._condition:
                 self._condition.wait_for(lambda: self._is_closing, timeout=POLL_S)
 
-    def _tell_news(self, watched: frozenset[Subscription]) -> None:
-        try:
-            jobs = self._read_jobs({subscription.job_id for subscription in watched})
-        except Exception:
-            log.exception("job_feed_failed")  # the database is away: the streams wait for it
-            return
+    def _tell_news(self, watched: frozenset[Subscription[Any]]) -> None:
+        kinds: defaultdict[str, list[Subscription[Any]]] = defaultdict(list)
         for subscription in watched:
-            job = jobs.get(subscription.job_id)
-            if job != subscription.last_told:
-                subscription.tell(job)
+            kinds[subscription.kind].append(subscription)
+        for kind, subscriptions in kinds.items():
+            try:
+                states = self._readers[kind]({one.subject_id for one in subscriptions})
+            except Exception:
+                log.exception("feed_failed", kind=kind)  # the database is away: streams wait for it
+                continue
+            for subscription in subscriptions:
+                state = states.get(subscription.subject_id)
+                if state != subscription.last_told:
+                    subscription.tell(state)
+
+
+class Teller(Protocol[Told_contra]):
+    """Turns states into the events of one stream."""
+
+    is_over: bool
+    """Whether the last event was told."""
+
+    def tell(self, state: Told_contra) -> Sequence[bytes]:
+        """Return what the client does not know yet."""
+
+
+async def follow(
+    watched: Subscription[State],
+    state: State,
+    teller: Teller[State],
+    *,
+    heartbeat_s: float = HEARTBEAT_S,
+) -> AsyncIterator[bytes]:
+    """Yield events until the end of what is watched; comments keep the line alive.
+
+    Args:
+        watched: the subscription.
+        state: the first state to tell.
+        teller: makes events.
+        heartbeat_s: a comment is sent when nothing happens for so long.
+    """
+    newest: State | None = state
+    while not watched.is_closed:
+        if newest is None:
+            yield KEEPALIVE_COMMENT
+        else:
+            for event in teller.tell(newest):
+                yield event
+            if teller.is_over:
+                return
+        newest = await watched.next(heartbeat_s)
+
+
+def format_event(name: str, body: BaseModel, *, id_: str) -> bytes:
+    """Return one event whose data is JSON."""
+    return format_sse_event(event=name, data_str=body.model_dump_json(), id=id_, retry=RETRY_MS)
 
 
 def event_id(job: JobOut) -> str:
@@ -150,26 +205,31 @@ def event_id(job: JobOut) -> str:
     return f"{job.attempts}-{job.state}-{job.stage or ''}-{job.percent:.1f}"
 
 
+class JobTeller:
+    """Tells `progress` of a job until it ends, then `end`.
+
+    Args:
+        last_event_id: of the last event that the client saw.
+    """
+
+    def __init__(self, last_event_id: str | None) -> None:
+        self.is_over = False
+        self._told = last_event_id
+
+    def tell(self, job: JobOut) -> Sequence[bytes]:
+        """Return what the client does not know yet."""
+        known, self._told = self._told, event_id(job)
+        if job.state in ENDED:
+            self.is_over = True
+            return [format_event("end", job, id_=self._told)]
+        return [] if known == self._told else [format_event("progress", job, id_=self._told)]
+
+
 async def stream(
-    feed: JobFeed, job: JobOut, *, last_event_id: str | None, heartbeat_s: float = HEARTBEAT_S
+    feed: Feed, job: JobOut, *, last_event_id: str | None, heartbeat_s: float = HEARTBEAT_S
 ) -> AsyncIterator[bytes]:
-    """Yield `progress` events until the job ends, then `end`; comments keep the line alive."""
-    with feed.watch(job) as subscription:
-        told = last_event_id
-        newest: JobOut | None = job
-        while not subscription.is_closed:
-            if newest is None:
-                yield KEEPALIVE_COMMENT
-            elif newest.state in ENDED:
-                yield _event("end", newest)
-                return
-            elif event_id(newest) != told:
-                told = event_id(newest)
-                yield _event("progress", newest)
-            newest = await subscription.next(heartbeat_s)
-
-
-def _event(name: str, job: JobOut) -> bytes:
-    return format_sse_event(
-        event=name, data_str=job.model_dump_json(), id=event_id(job), retry=RETRY_MS
-    )
+    """Yield the events of a job."""
+    with feed.watch(JOBS, job.id, job) as watched:
+        teller = JobTeller(last_event_id)
+        async for event in follow(watched, job, teller, heartbeat_s=heartbeat_s):
+            yield event

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Engine
 
 from service import access
-from service.api.events import JobFeed
+from service.api.events import JOBS, Feed
 from service.api.jobs import read_watched
 from service.api.metrics import Metrics
 from service.api.state import Gate, SearchParts, State
@@ -125,7 +125,7 @@ def start(settings: Settings, metrics: Metrics) -> Running:
             clips=ClipStore(storage),
             sender=JobSender(settings),
             search_parts=SearchParts(),
-            feed=JobFeed(partial(read_watched, reads)),
+            feed=Feed({JOBS: partial(read_watched, reads)}),
             metrics=metrics,
             uploads=Gate(threads=UPLOAD_THREADS, waiting=UPLOADS_WAITING),
             searches=Gate(threads=SEARCH_THREADS, waiting=settings.search_queue),

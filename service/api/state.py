@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import anyio
 
-from service.api.events import JobFeed
+from service.api.events import Feed
 from service.api.metrics import Metrics
 from service.catalog.session import Sessions
 from service.errors import UnavailableError
@@ -106,7 +106,7 @@ class State:
     clips: ClipStore
     sender: JobSender
     search_parts: SearchParts
-    feed: JobFeed
+    feed: Feed
     metrics: Metrics
     uploads: Gate
     searches: Gate

@@ -25,6 +25,7 @@ def make_job(**changes) -> JobOut:
         "reason": None,
         "detail": None,
         "attempts": 1,
+        "subject_id": uuid4(),
         "video_id": uuid4(),
         "created_at": utc_now(),
         "started_at": None,
@@ -71,7 +72,7 @@ def table(job):
 
 @pytest.fixture
 def feed(table):
-    feed = events.JobFeed(table.read)
+    feed = events.Feed({events.JOBS: table.read})
     feed.start()
     yield feed
     feed.stop()
