@@ -1,5 +1,8 @@
 """Failures that a user can cause or must know of; `service.api.problems` gives each its status."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class ServiceError(Exception):
     """An expected failure.
@@ -67,6 +70,27 @@ class InvalidInputError(ServiceError):
     """A field has a wrong value: 422."""
 
     reason = "invalid_input"
+
+
+class BadLine(NamedTuple):
+    """A line of a file, counted from 1, and why it cannot be used."""
+
+    line: int
+    reason: str
+
+
+class InvalidLinesError(InvalidInputError):
+    """Lines of a file are wrong, so nothing of it was taken: 422.
+
+    Attributes:
+        lines: the first of them.
+    """
+
+    reason = "invalid_lines"
+
+    def __init__(self, detail: str, lines: Sequence[BadLine] = ()) -> None:
+        super().__init__(detail)
+        self.lines = lines
 
 
 class UnavailableError(ServiceError):

@@ -163,6 +163,7 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
         detail=error.detail,
         reason=error.reason,
         request_id=_request_id(request),
+        field_errors=_line_errors(error),
         headers=headers,
     )
 
@@ -219,6 +220,14 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         request_id=_request_id(request),
         field_errors=[_field_error(one) for one in found[:MAX_ERRORS]],
     )
+
+
+def _line_errors(error: errors.ServiceError) -> list[FieldError]:
+    lines = error.lines[:MAX_ERRORS] if isinstance(error, errors.InvalidLinesError) else []
+    return [
+        FieldError(path=f"line {bad.line}", message=printable(bad.reason)[:MAX_MESSAGE_CHARS])
+        for bad in lines
+    ]
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
