@@ -103,6 +103,14 @@ class ClipStore:
             clips = list(pool.map(self._load_one, pairs))
         return np.stack(clips)
 
+    def keep_only(self, pairs: Sequence[VideoPair]) -> int:
+        """Remove the clips of all other pairs, and return how many there were."""
+        names = {self._key(pair) for pair in pairs}
+        others = [path for path in self.folder.glob("*") if path.name.split(".")[0] not in names]
+        for path in others:
+            path.unlink(missing_ok=True)
+        return sum(path.suffix == ".npy" for path in others)
+
     def _load_one(self, pair: VideoPair) -> NDArray[np.uint8]:
         kept = self._kept_at(pair)
         if kept.is_file():

@@ -7,7 +7,7 @@ of one of them, B = W b rows in all.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -182,7 +182,15 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 def is_any(*, flag: bool, device: torch.device) -> bool:
     """Tell whether the flag is up in any process; all must ask."""
-    return bool(sum_over_processes(torch.tensor(float(flag), device=device)) > 0)
+    return are_any([flag], device)[0]
+
+
+def are_any(flags: Sequence[bool], device: torch.device) -> list[bool]:
+    """Tell of each flag whether it is up in any process; all must ask."""
+    if not _are_joined():
+        return list(flags)
+    total = sum_over_processes(torch.tensor([float(flag) for flag in flags], device=device))
+    return [bool(value > 0) for value in total]
 
 
 @torch.no_grad()

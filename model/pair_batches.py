@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class PairBatches:
         batch: rows of all processes B.
         seed: draws orders and captions.
         processes: which rows are this process's own.
+        forgotten: ordinals of captions that were taken back. The next in order take their places;
+            all other draws stay as they were.
     """
 
     pairs: Sequence[VideoPair]
@@ -42,6 +45,7 @@ class PairBatches:
     batch: int
     seed: int
     processes: Processes
+    forgotten: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse a batch that the pairs do not fill."""
@@ -52,14 +56,14 @@ class PairBatches:
         """Return the batch of a step, counted from 0."""
         chosen = self._rows(step)
         draw = random.Random(f"{self.seed}/caption/{step}")  # noqa: S311 - no secret
-        texts = [draw.choice(pair.captions) for pair in chosen]
+        texts = [self._draw_text(pair, draw) for pair in chosen]
         own = self.processes.own_rows(len(chosen))
         nothing = np.zeros((len(chosen), 0), np.int64)
         return RawBatch(
             clips=self.store.load(chosen[own]),
             texts=texts,
             groups=np.arange(len(chosen)),
-            is_true=_truths(chosen, texts),
+            is_true=_truths([pair.left(self.forgotten) for pair in chosen], texts),
             clip_facts=nothing,
             text_facts=nothing,
             first_row=own.start,
@@ -79,11 +83,26 @@ class PairBatches:
         with ThreadPoolExecutor(1) as pool:
             yield from ahead_of_time(lambda step: pool.submit(make, step), first, AHEAD)
 
+    def _draw_text(self, pair: VideoPair, draw: random.Random) -> str:
+        """Draw one of all captions; if it was taken back, the next that was not."""
+        first = draw.choice(range(len(pair.captions)))
+        if not pair.ordinals:
+            return pair.captions[first]
+        count = len(pair.captions)
+        turns = ((first + turn) % count for turn in range(count))
+        return next(pair.captions[i] for i in turns if pair.ordinals[i] not in self.forgotten)
+
     def _rows(self, step: int) -> list[VideoPair]:
         per_epoch = len(self.pairs) // self.batch
         epoch, place = divmod(step, per_epoch)
         order = _order(len(self.pairs), self.seed, epoch)
-        return [self.pairs[i] for i in order[place * self.batch : (place + 1) * self.batch]]
+        first = place * self.batch
+        if not self.forgotten:
+            return [self.pairs[i] for i in order[first : first + self.batch]]
+        turned = (self.pairs[i] for i in order[first:] + order[:first])
+        left = (pair for pair in turned if pair.left(self.forgotten))
+        rows = list(islice(left, self.batch))
+        return rows[: len(rows) - len(rows) % self.processes.count]
 
 
 @lru_cache(maxsize=2)
@@ -94,7 +113,7 @@ def _order(count: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def _truths(chosen: Sequence[VideoPair], texts: Sequence[str]) -> NDArray[np.bool_]:
+def _truths(known: Sequence[Sequence[str]], texts: Sequence[str]) -> NDArray[np.bool_]:
     """Return whether text i is known to be true of clip j, bool (B, B)."""
-    said = [{caption.casefold() for caption in pair.captions} for pair in chosen]
+    said = [{caption.casefold() for caption in captions} for captions in known]
     return np.array([[text.casefold() in captions for captions in said] for text in texts])

@@ -7,7 +7,8 @@ the video is meant. Other keys are ignored.
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class VideoPair:
         start_s: where the clip begins, seconds from the start of the video.
         end_s: where it ends; None: with the video.
         line: of the file that named it, for messages.
+        ordinals: what each caption is called if it may be taken back later; empty: none may.
     """
 
     path: Path
@@ -46,6 +48,19 @@ class VideoPair:
     start_s: float = 0.0
     end_s: float | None = None
     line: int = 0
+    ordinals: tuple[int, ...] = ()
+
+    def left(self, forgotten: Container[int]) -> tuple[str, ...]:
+        """Return the captions that were not taken back."""
+        if not self.ordinals:
+            return self.captions
+        both = zip(self.captions, self.ordinals, strict=True)
+        return tuple(caption for caption, ordinal in both if ordinal not in forgotten)
+
+    def without(self, forgotten: Container[int]) -> "VideoPair":
+        """Return the pair as if captions that were taken back had never been; maybe without any."""
+        ordinals = tuple(ordinal for ordinal in self.ordinals if ordinal not in forgotten)
+        return replace(self, captions=self.left(forgotten), ordinals=ordinals)
 
 
 def read_pairs(listing: Path, folder: Path) -> list[VideoPair]:

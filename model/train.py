@@ -14,15 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.data import Batch
-from model.distributed import average_gradients, share_weights
+from model.distributed import average_gradients, processes, share_weights
 from model.gradients import Passing, add_gradients
+from model.memory import give_back, is_out_of_memory
 from model.plan import Plan
 from model.recipes.recipe import Recipe
 from model.recompute import recompute_blocks
+from model.weight_groups import parameter_groups
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
-NO_DECAY = ("bias", "norm", "LayerNorm", "embed", "token")
 BETAS = (0.9, 0.98)
 STEP_SEEDS = 1_000_003
 """Seeds of a plan are so far apart that no two of their steps meet."""
@@ -30,6 +31,18 @@ STEP_SEEDS = 1_000_003
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says at which step and why."""
+
+
+class OutOfMemoryError(TrainingError):
+    """Memory does not suffice.
+
+    Attributes:
+        rows: that did not fit.
+    """
+
+    def __init__(self, message: str, rows: int) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class Step:
         gradient_norm: before it was scaled down.
         wait_s: how long the step waited for its batch, seconds.
         duration_s: how long it took, the waiting included, seconds.
+        micro_batch: rows that went through the network at a time.
     """
 
     number: int
@@ -51,6 +65,7 @@ class Step:
     gradient_norm: float = 0.0
     wait_s: float = 0.0
     duration_s: float = 0.0
+    micro_batch: int = 0
 
 
 class Training(Generic[AnyRecipe]):
@@ -60,14 +75,18 @@ class Training(Generic[AnyRecipe]):
     but weights and moments has to be kept. Started by `torchrun`, every process holds the same
     weights and its own rows of each batch.
 
+    Where memory does not suffice for a step, `micro_batch` is halved and the step is taken again:
+    the gradients are the same up to rounding and dropout's draws.
+
     Args:
-        recipe: what is trained, and for what; in place.
+        recipe: what is trained, and for what; in place. Weights that need no gradient stay.
         plan: how.
     """
 
     def __init__(self, *, recipe: AnyRecipe, plan: Plan) -> None:
         self.recipe = recipe
         self.plan = plan
+        self.micro_batch = plan.micro_batch
         self.step = 0
         self.wait_s = 0.0
         self.duration_s = 0.0
@@ -77,7 +96,7 @@ class Training(Generic[AnyRecipe]):
         share_weights(recipe.parts)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(recipe.parts, plan.weight_decay),
+            parameter_groups(recipe.parts, plan.weight_decay, plan.text_rate),
             lr=plan.learning_rate,
             betas=BETAS,
             fused=True,
@@ -115,16 +134,8 @@ class Training(Generic[AnyRecipe]):
     def _take(self, batch: Batch, started_s: float, wait_s: float) -> Step:
         rate = self.plan.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        seed = self.plan.seed * STEP_SEEDS + self.step
-        work = self.recipe.start(batch, self.step, torch.Generator().manual_seed(seed))
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(cuda):
-            passing = Passing(self.device, self.plan.precision, seed)
-            try:
-                losses = add_gradients(work, self._parts(batch), passing)
-            except FloatingPointError as error:
-                raise self._lost(str(error)) from error
+            group["lr"] = rate * group["scale"]
+        losses = self._add_gradients(batch)
         norm = self._descend()
         self._keep_average()
         self.step += 1
@@ -132,12 +143,46 @@ class Training(Generic[AnyRecipe]):
         duration_s = time.perf_counter() - started_s
         self.wait_s += wait_s
         self.duration_s += duration_s
-        return Step(self.step, rate, reported, norm, wait_s, duration_s)
+        rows = min(self.micro_batch or len(batch.clips), len(batch.clips))
+        return Step(self.step, rate, reported, norm, wait_s, duration_s, rows)
+
+    def _add_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Add the gradients of a step, by parts that fit into memory, and return its losses."""
+        while True:
+            parts = self._parts(batch)
+            try:
+                return self._add_by(parts, batch)
+            except FloatingPointError as error:
+                raise self._lost(str(error)) from error
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # here, where the error and the tensors of its frames are gone
+            self._halve(parts[0].stop - parts[0].start)
+
+    def _add_by(self, parts: list[slice], batch: Batch) -> dict[str, Tensor]:
+        seed = self.plan.seed * STEP_SEEDS + self.step
+        work = self.recipe.start(batch, self.step, torch.Generator().manual_seed(seed))
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda):
+            return add_gradients(work, parts, Passing(self.device, self.plan.precision, seed))
+
+    def _halve(self, rows: int) -> None:
+        """Go on with smaller parts, if one process alone can decide that."""
+        self.optimizer.zero_grad(set_to_none=True)
+        give_back(self.device)
+        if rows == 1 or processes().count > 1:
+            raise OutOfMemoryError(
+                f"step {self.step + 1}: memory does not hold {rows} clips at a time; free some, "
+                "let blocks be recomputed, or tune a smaller model",
+                rows,
+            )
+        self.micro_batch = rows // 2
 
     def _parts(self, batch: Batch) -> list[slice]:
         """Cut this process's rows into parts that fit."""
         own = batch.own_rows
-        size = self.plan.micro_batch or len(batch.clips)
+        size = self.micro_batch or len(batch.clips)
         return [slice(at, min(at + size, own.stop)) for at in range(own.start, own.stop, size)]
 
     def _descend(self) -> float:
@@ -187,19 +232,6 @@ class Training(Generic[AnyRecipe]):
             moments.setdefault(int(index), {})[key] = value
         settings = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**settings, "state": moments})
-
-
-def _parameter_groups(parts: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Return the parameters that decay and those that do not: vectors and tables."""
-    decayed: list[Tensor] = []
-    kept: list[Tensor] = []
-    for name, value in parts.named_parameters():
-        is_kept = value.ndim == 1 or any(part in name for part in NO_DECAY)
-        (kept if is_kept else decayed).append(value)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
 
 
 def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,115 @@
+"""The network that is tuned: made from a bundle, trained by a recipe, saved as a bundle."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.adapting import adapt, fresh_parts
+from model.bundle import save_bundle
+from model.bundle_files import CARD, read_json
+from model.masking import WordMasker
+from model.plan import Plan
+from model.recipes.clover import CloverObjectives, CloverRecipe
+from model.recipes.native import NativeObjectives, NativeRecipe
+from model.semantic_masking import SemanticMasker
+from model.train import Training
+from model.trainable import TrainableBundle
+from model.tuning_choices import Choices, TuningError
+from model.weight_groups import freeze
+from model.word_dropout import forget_spelling
+
+AnyRecipe = NativeRecipe | CloverRecipe
+AnyObjectives = NativeObjectives | CloverObjectives
+
+
+def grow(
+    before: TrainableBundle, captions: Iterable[str], choices: Choices
+) -> tuple[TrainableBundle, int]:
+    """Return the bundle with all that training needs, and how many words are new.
+
+    Args:
+        before: its network is not used any more afterwards.
+        captions: what training reads.
+        choices: what a person chose.
+
+    Raises:
+        TuningError: what is to be frozen is not there, or is everything.
+    """
+    bundle, new_words = adapt(
+        before,
+        captions,
+        needs_joint_heads=choices.recipe == "clover",
+        dropout=choices.dropout,
+        seed=choices.seed,
+    )
+    if choices.word_dropout and new_words:
+        bundle = replace(bundle, tokenizer=forget_spelling(bundle.tokenizer))
+    try:
+        freeze(bundle.network, choices.frozen)
+    except ValueError as error:
+        raise TuningError(f"frozen: {error}") from error
+    return bundle, new_words
+
+
+def start(
+    bundle: TrainableBundle, plan: Plan, choices: Choices, device: torch.device
+) -> tuple[Training[AnyRecipe], AnyObjectives]:
+    """Return a fresh run on a device, and what is learned."""
+    network = bundle.network.to(device)
+    recipe: AnyRecipe
+    if choices.recipe == "clover":
+        masker = SemanticMasker(bundle.tokenizer)
+        recipe = CloverRecipe(network=network, masker=masker, objectives=CloverObjectives())
+    else:
+        recipe = NativeRecipe(
+            network=network,
+            masker=WordMasker.of(bundle.tokenizer),
+            objectives=NativeObjectives(),
+            num_special=getattr(bundle.dims, "num_special", 0),
+        )
+    return Training(recipe=recipe, plan=plan), recipe.objectives
+
+
+def save(
+    out: Path,
+    training: Training[AnyRecipe],
+    bundle: TrainableBundle,
+    *,
+    source: Path,
+    before: TrainableBundle,
+    name: str,
+    facts: Mapping[str, Any],
+) -> str:
+    """Write the running average of the weights as a bundle and return its digest.
+
+    Args:
+        out: the folder; its card is written last.
+        training: that is over.
+        bundle: what was trained.
+        source: folder of the bundle that training began with.
+        before: that bundle.
+        name: of the new one, for its card.
+        facts: of the run, for its card.
+    """
+    origin = read_json(source / CARD)
+    bundle.network.load_state_dict(training.average)
+    return save_bundle(
+        out,
+        network=bundle.network,
+        dims=bundle.dims,
+        preprocessing=bundle.preprocessing,
+        tokenizer_json=bundle.tokenizer.to_str(),
+        card={
+            "name": name,
+            "tuned_from": {"name": origin.get("name"), "digest": origin.get("digest")},
+            "license": origin.get("license"),
+            **facts,
+            "plan": asdict(training.plan),
+            "steps": training.step,
+            "changed_sizes": fresh_parts(before.dims, bundle.dims),
+        },
+        similarity_weight=bundle.similarity_weight,
+    )
