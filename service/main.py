@@ -14,6 +14,8 @@ from fastapi import FastAPI
 
 from service import log as logs
 from service.api import (
+    captions,
+    feedback,
     jobs,
     keys,
     media,
@@ -63,7 +65,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(HostGuard, settings=settings)
     app.add_middleware(RequestContext, metrics=metrics)
-    for routes in (uploads, videos, media, search, jobs, session, keys, system, reference):
+    for routes in (
+        uploads,
+        videos,
+        media,
+        captions,
+        search,
+        feedback,
+        jobs,
+        session,
+        keys,
+        system,
+        reference,
+    ):
         app.include_router(routes.router)
     app.include_router(page.make_router(WEB))
     return app

@@ -22,6 +22,10 @@ log = structlog.get_logger()
 BODY_LIMIT_BYTES = 1024 * 1024
 UPLOAD = ("POST", "/v1/videos")
 """The one request whose body is streamed and has a limit of its own."""
+LARGER = {
+    ("POST", "/v1/captions/import"): 100 * BODY_LIMIT_BYTES,
+}
+"""Requests that may hold more than others, bytes."""
 CLIENT_WENT_AWAY = 499
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
@@ -126,15 +130,16 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         num_bytes = 0
+        limit_bytes = LARGER.get((scope["method"], scope["path"]), self.limit_bytes)
 
         async def receive_some() -> Message:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self.limit_bytes:
+            if num_bytes > limit_bytes:
                 raise problems.HttpProblemError(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    f"The body is larger than {self.limit_bytes} bytes.",
+                    f"The body is larger than {limit_bytes} bytes.",
                     reason="payload_too_large",
                 )
             return message

@@ -128,7 +128,7 @@ class IncomingUpload:
         """Read the body to its end, holding about one MiB of it at a time."""
         reader = UploadReader(boundary, self._write)
         waiting = bytearray()
-        async for chunk in _chunks(request, self._state.settings.upload_idle_s):
+        async for chunk in received_chunks(request, self._state.settings.upload_idle_s):
             waiting += chunk
             if len(waiting) >= FLUSH_BYTES:
                 await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
@@ -180,7 +180,7 @@ class IncomingUpload:
         )
 
 
-async def _chunks(request: Request, idle_s: float) -> AsyncIterator[bytes]:
+async def received_chunks(request: Request, idle_s: float) -> AsyncIterator[bytes]:
     """Yield the body as it comes; a client that falls silent is let go."""
     stream = request.stream()
     while True:
