@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
@@ -100,6 +101,14 @@ MediaAccess = Annotated[Principal, Depends(Require(Scope.READ, Scope.SEARCH))]
 """Whoever may search may also look at what was found."""
 WriteAccess = Annotated[Principal, Depends(Require(Scope.WRITE))]
 AdminAccess = Annotated[Principal, Depends(Require(Scope.ADMIN))]
+
+
+def key_of(principal: Principal) -> UUID | None:
+    """Return the API key that asks; the key of the settings and browsers have none to name."""
+    try:
+        return UUID(principal.key_id)
+    except ValueError:
+        return None
 
 
 def check_origin(request: Request, settings: Settings) -> None:

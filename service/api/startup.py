@@ -14,6 +14,7 @@ from service.api.jobs import read_watched
 from service.api.metrics import Metrics
 from service.api.state import Gate, SearchParts, State
 from service.api.system import read_figures
+from service.api.tuning_events import TUNINGS, TuningReader
 from service.catalog.generation_queries import (
     ActiveGeneration,
     ensure_active_generation,
@@ -42,6 +43,7 @@ CURSORS = "cursors"
 SEARCH_THREADS = 32
 UPLOAD_THREADS = 8
 UPLOADS_WAITING = 200
+ESTIMATES_WAITING = 4
 
 
 class Running:
@@ -125,10 +127,11 @@ def start(settings: Settings, metrics: Metrics) -> Running:
             clips=ClipStore(storage),
             sender=JobSender(settings),
             search_parts=SearchParts(),
-            feed=Feed({JOBS: partial(read_watched, reads)}),
+            feed=Feed({JOBS: partial(read_watched, reads), TUNINGS: TuningReader(reads)}),
             metrics=metrics,
             uploads=Gate(threads=UPLOAD_THREADS, waiting=UPLOADS_WAITING),
             searches=Gate(threads=SEARCH_THREADS, waiting=settings.search_queue),
+            estimates=Gate(threads=1, waiting=ESTIMATES_WAITING),
             cursor_key=access.ensure_secret(sessions, CURSORS),
         )
     except BaseException:

@@ -95,6 +95,7 @@ class State:
         reads: transactions that only read.
         uploads: threads that receive and probe files.
         searches: threads that search.
+        estimates: threads that measure what a tuning run would take.
         clips: stored clips that re-ranking reads.
         cursor_key: signs cursors; all processes share it.
     """
@@ -110,4 +111,5 @@ class State:
     metrics: Metrics
     uploads: Gate
     searches: Gate
+    estimates: Gate
     cursor_key: bytes
