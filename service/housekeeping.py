@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from service.catalog import access_queries, blob_queries, upload_queries
+from service.catalog import access_queries, blob_queries, tuning_queries, upload_queries
 from service.catalog.job_queries import running_work
 from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import BlobState
@@ -24,6 +24,7 @@ class Swept:
 
     staging: int
     derived: int
+    tunings: int
     condemned: int
     unlinked: int
 
@@ -42,10 +43,11 @@ def sweep_files(sessions: Sessions, storage: Storage, *, grace_s: float) -> Swep
     swept = Swept(
         staging=_sweep_staging(sessions, storage, grace_s),
         derived=_sweep_derived(sessions, storage, grace_s),
+        tunings=_sweep_tunings(sessions, storage, grace_s),
         condemned=_condemn_strays(sessions, storage, grace_s),
         unlinked=unlink_condemned(sessions, storage, grace_s),
     )
-    if swept != Swept(staging=0, derived=0, condemned=0, unlinked=0):
+    if swept != Swept(staging=0, derived=0, tunings=0, condemned=0, unlinked=0):
         log.info("files_swept", **vars(swept))
     return swept
 
@@ -83,6 +85,18 @@ def _sweep_derived(sessions: Sessions, storage: Storage, grace_s: float) -> int:
     for path in strays:
         storage.remove_derived(path)
     return len(strays)
+
+
+def _sweep_tunings(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+    """Remove the folders of runs that ended, or that no row names; models and reports are kept."""
+    old = {id_: path for id_, path in storage.tunings_on_disk() if age_s(path) > grace_s}
+    if not old:
+        return 0
+    with sessions() as session:
+        ended = tuning_queries.ended_tunings(session, old, older_than_s=grace_s)
+    for tuning_id in ended:
+        shutil.rmtree(old[tuning_id], ignore_errors=True)
+    return len(ended)
 
 
 def _condemn_strays(sessions: Sessions, storage: Storage, grace_s: float) -> int:

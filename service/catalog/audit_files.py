@@ -12,6 +12,7 @@ from service.catalog.blob_queries import known_blobs, named_derived
 from service.catalog.index_queries import SEARCHABLE
 from service.catalog.job_queries import running_work
 from service.catalog.tables import Blob, BlobState, Video, VideoState
+from service.catalog.tuning_queries import ended_tunings
 from service.catalog.violations import Violation
 from service.derived import count_clips
 from service.storage import Storage, age_s, work_name
@@ -72,6 +73,10 @@ def _audit_orphans(session: Session, storage: Storage, grace_s: float) -> Iterat
     keep = {work_name(job_id, fence) for job_id, fence in running_work(session)}
     for path in storage.stale_staging(older_than_s=grace_s, keep=keep):
         yield Violation("orphan_file", str(path), "was being written and has been left")
+    folders = {id_: path for id_, path in storage.tunings_on_disk() if age_s(path) > grace_s}
+    for tuning_id in ended_tunings(session, folders, older_than_s=grace_s):
+        detail = "belongs to no tuning that waits or runs"
+        yield Violation("orphan_file", str(folders[tuning_id]), detail)
     known, named = known_blobs(session), named_derived(session)
     for sha256, path in storage.blobs_on_disk():
         is_known = known.get(sha256, BlobState.GONE) is not BlobState.GONE
