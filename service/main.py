@@ -26,6 +26,7 @@ from service.api import (
     session,
     startup,
     system,
+    tunings,
     uploads,
     videos,
 )
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         search,
         feedback,
         jobs,
+        tunings,
         session,
         keys,
         system,
