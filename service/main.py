@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service import log as logs
 from service.api import (
     captions,
+    evaluations,
     feedback,
     jobs,
     keys,
@@ -75,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         feedback,
         jobs,
         tunings,
+        evaluations,
         session,
         keys,
         system,

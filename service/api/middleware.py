@@ -23,6 +23,8 @@ BODY_LIMIT_BYTES = 1024 * 1024
 UPLOAD = ("POST", "/v1/videos")
 """The one request whose body is streamed and has a limit of its own."""
 LARGER = {
+    ("POST", "/v1/evaluation-sets"): 16 * BODY_LIMIT_BYTES,
+    ("POST", "/v1/evaluation-sets/import"): 16 * BODY_LIMIT_BYTES,
     ("POST", "/v1/captions/import"): 100 * BODY_LIMIT_BYTES,
 }
 """Requests that may hold more than others, bytes."""
