@@ -13,7 +13,9 @@ from service.cli.keys import keys, login
 from service.cli.models import models
 from service.cli.search import search
 from service.cli.serve import api, migrate, serve, worker
+from service.cli.sets import sets
 from service.cli.train import train
+from service.cli.tune import tune, tunings
 
 app = typer.Typer(
     help="Search your own videos by what happens in them.",
@@ -31,11 +33,14 @@ app.command()(search)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(train)
+app.command()(tune)
 app.command()(doctor)
 app.command()(audit)
 app.command(hidden=True)(api)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
+app.add_typer(sets, name="sets")
+app.add_typer(tunings, name="tunings")
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
 """Speak to a running Reelseek over HTTP, as any other client would."""
 
 import ipaddress
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, Self
 
 import httpx
 import typer
@@ -15,6 +17,9 @@ from service.settings import Settings
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
 """Longer than a search may take; the bytes of an upload are not counted."""
+
+RECONNECTS = 20
+RECONNECT_S = 1.0
 
 UrlOption = Annotated[
     str | None,
@@ -72,6 +77,37 @@ class Api:
         """POST a multipart form, streamed, and return the JSON of the answer."""
         return self._ask("POST", path, files=files, headers=headers)
 
+    def events(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the JSON of server-sent events until the server ends them.
+
+        A connection that breaks is made anew, from the event after the last one that came.
+        """
+        last_id: str | None = None
+        failures = 0
+        while True:
+            headers = {} if last_id is None else {"Last-Event-ID": last_id}
+            try:
+                with self._http.stream("GET", path, headers=headers) as response:
+                    if not response.is_success:
+                        response.read()
+                        raise self._refusal(response)
+                    for event in _parse_events(response.iter_lines()):
+                        failures, last_id = 0, event.id
+                        yield event.name, event.body
+                    return
+            except httpx.HTTPError as error:
+                failures += 1
+                if failures > RECONNECTS:
+                    raise CliError(
+                        f"The connection to {self.url} broke ({error}); try again."
+                    ) from None
+                time.sleep(RECONNECT_S)
+
+    def post_content(self, path: str, content: bytes, **params: Any) -> Any:
+        """POST the content of a file as it is, and return the JSON of the answer."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return self._ask("POST", path, content=content, params=params, headers=headers)
+
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._http.request(method, path, **options)
@@ -103,6 +139,30 @@ class Api:
         for wrong in (problem.get("errors") or []) if reason == "invalid_input" else []:
             detail += f" {wrong.get('path')}: {wrong.get('message')}."
         return RefusedError(detail, reason=reason, status=response.status_code)
+
+
+class Event(NamedTuple):
+    """One server-sent event."""
+
+    name: str
+    id: str | None
+    body: Any
+
+
+def _parse_events(lines: Iterable[str]) -> Iterator[Event]:
+    """Read the events of our own server: each has one line of data."""
+    name, id_ = "", None
+    for line in lines:
+        kind, _, value = line.partition(": ")
+        if kind == "event":
+            name = value
+        elif kind == "id":
+            id_ = value
+        elif kind == "data":
+            body = json.loads(value)
+        elif not line and name:
+            yield Event(name, id_, body)
+            name = ""
 
 
 class RefusedError(CliError):
