@@ -118,8 +118,13 @@ class DerivedDraft:
 
 def read_clip(folder: Path, position: int) -> np.ndarray:
     """Return one clip, uint8 (T, S, S, 3); only its own bytes are read."""
-    clips = np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False)
-    return np.array(clips[position])
+    return np.array(map_clips(folder)[position])
+
+
+def map_clips(folder: Path) -> np.ndarray:
+    """Return all clips, uint8 (N, T, S, S, 3), without reading them yet."""
+    clips: np.ndarray = np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False)
+    return clips
 
 
 def read_thumbnail(folder: Path, place: ThumbnailPlace) -> bytes:
@@ -131,4 +136,4 @@ def read_thumbnail(folder: Path, place: ThumbnailPlace) -> bytes:
 
 def count_clips(folder: Path) -> int:
     """Return how many clips a published folder holds."""
-    return len(np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False))
+    return len(map_clips(folder))

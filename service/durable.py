@@ -20,6 +20,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def make_durable_folder(folder: Path) -> None:
     """Make a folder below one that exists, and its name durable."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]

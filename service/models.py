@@ -1,22 +1,26 @@
-"""Use cases of models: which one is searched, and how another one takes over."""
+"""Use cases of models: which ones there are, where they lie, and the first one that is used."""
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from service.catalog import model_queries
+from service.catalog.embedding_queries import count_embedded_videos
 from service.catalog.generation_queries import (
     ActiveGeneration,
-    count_embedded_videos,
     ensure_active_generation,
     find_active_generation,
-    switch_generation,
+    put_version,
 )
+from service.catalog.model_queries import VersionRecord
 from service.catalog.session import Sessions, in_transaction
+from service.catalog.tables import ModelVersion
+from service.durable import full_disk_is_said, make_durable_folder, sync_file, sync_folder
 from service.errors import ConflictError
-from service.jobs import JobSender, Task
 from service.registry import BUNDLED_PATH, Facts, Model, Registry
 
 UNTRAINED = (
@@ -31,66 +35,99 @@ MATCHER_ONLY = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Used:
-    """What using a model changed.
+class KnownModel:
+    """A registered bundle, and the folder that it lies in.
 
     Attributes:
-        was_active: it was searched already.
-        num_queued: videos that wait to be embedded with it.
+        record: what the catalog knows of it.
+        folder: None if it is nowhere on this machine.
+        size_bytes: of its files.
     """
 
-    was_active: bool
-    num_queued: int
+    record: VersionRecord
+    folder: Path | None
+    size_bytes: int
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it came along."""
+        return Path(self.record.version.bundle_path) == BUNDLED_PATH
 
 
-def use_model(
-    sessions: Sessions, sender: JobSender, model: Model, facts: Facts, *, reembed: bool
-) -> Used:
-    """Search with a model from now on; a running service follows by itself.
+def sync_versions(sessions: Sessions, registry: Registry) -> None:
+    """Register the models of the data folder, and the one that comes along, in the catalog."""
+    found = {model.facts.digest: model for model in registry.list()}
+    with sessions() as session:
+        unknown = model_queries.unknown_digests(session, found)
+    if not unknown:
+        return
+    bundles = [
+        {
+            "name": model.name,
+            "bundle_digest": digest,
+            "bundle_path": str(model.path),
+            "spec": _spec_of(model),
+        }
+        for digest, model in found.items()
+    ]
+    in_transaction(sessions, lambda session: model_queries.add_versions(session, bundles))
 
-    Args:
-        sessions: writing sessions.
-        sender: wakes workers.
-        model: which.
-        facts: what its bundle is now, freshly loaded.
-        reembed: whether videos that were embedded by another model are embedded again. Until it
-            is done, each is not found.
+
+def list_models(sessions: Sessions, registry: Registry) -> list[KnownModel]:
+    """Return all models that can be used, or are in use, the oldest first."""
+    sync_versions(sessions, registry)
+    with sessions() as session:
+        records = model_queries.list_versions(session)
+    known = [_known(record, registry) for record in records]
+    return [one for one in known if one.folder is not None or one.record.generation is not None]
+
+
+def register(sessions: Sessions, model: Model, facts: Facts) -> ModelVersion:
+    """Register a model in the catalog, with what its bundle is now."""
+    return in_transaction(
+        sessions,
+        lambda session: put_version(
+            session,
+            name=model.name,
+            digest=facts.digest,
+            path=str(model.path),
+            spec=dict(facts.spec),
+        ),
+    )
+
+
+def use_if_first(sessions: Sessions, model: Model, facts: Facts) -> bool:
+    """Search with a model from now on, unless videos were embedded by another one.
+
+    Returns:
+        Whether it is searched now.
 
     Raises:
-        ConflictError: it cannot search, or videos were embedded by another model.
+        ConflictError: it cannot search.
     """
+    refuse_unsearchable(model, facts)
+
+    def work(session: Session) -> bool:
+        active = find_active_generation(session)
+        is_used = active is not None and count_embedded_videos(session, active.generation_id) > 0
+        if active is not None and is_used and active.bundle_digest != facts.digest:
+            return False
+        ensure_active_generation(
+            session,
+            name=model.name,
+            digest=facts.digest,
+            path=str(model.path),
+            spec=facts.spec,
+        )
+        return True
+
+    return in_transaction(sessions, work)
+
+
+def refuse_unsearchable(model: Model, facts: Facts) -> None:
+    """Raise ConflictError if a model cannot be searched with."""
     if not facts.can_search:
         raise ConflictError(why_not(model), reason="cannot_search")
-
-    told: dict[str, Any] = {
-        "name": model.name,
-        "digest": facts.digest,
-        "path": str(model.path),
-        "spec": facts.spec,
-    }
-
-    def work(session: Session) -> tuple[bool, list[UUID]]:
-        active = find_active_generation(session)
-        if active is None or active.bundle_digest == facts.digest:
-            ensure_active_generation(session, **told)
-            return active is not None, []
-        num_embedded = count_embedded_videos(session, active.generation_id)
-        if not num_embedded:
-            ensure_active_generation(session, **told)
-            return False, []
-        if not reembed:
-            raise ConflictError(
-                f"{num_embedded} videos were embedded by the model {active.name!r}, and those "
-                f"embeddings mean nothing to {model.name!r}. `reelseek models use {model.name} "
-                "--reembed` embeds them again; until its turn comes, a video is not found.",
-                reason="other_bundle",
-            )
-        return False, switch_generation(session, active, **told)
-
-    was_active, job_ids = in_transaction(sessions, work)
-    for job_id in job_ids:
-        sender.send(Task.INGEST_VIDEO, job_id)
-    return Used(was_active=was_active, num_queued=len(job_ids))
 
 
 def why_not(model: Model) -> str:
@@ -118,7 +155,60 @@ def find_bundle(
     return found or BUNDLED_PATH
 
 
+def keep_bundle(registry: Registry, *, digest: str, folder: Path) -> None:
+    """Copy a bundle that videos are embedded with into the data folder, if it lies elsewhere.
+
+    An update of the package brings other files to the same place, and a folder that somebody named
+    may go; searches need the bundle for as long as its embeddings are there.
+
+    Raises:
+        StorageFullError: the disk is full.
+    """
+    kept = registry.kept / digest
+    if kept.is_dir() or folder.absolute().is_relative_to(registry.kept.parent):
+        return
+    with full_disk_is_said():
+        make_durable_folder(registry.kept)
+        draft = Path(tempfile.mkdtemp(prefix=".keeping-", dir=registry.kept))
+        try:
+            shutil.copytree(folder, draft / digest)
+            for each in (draft / digest).rglob("*"):
+                sync_file(each) if each.is_file() else sync_folder(each)
+            sync_folder(draft / digest)
+            if not kept.is_dir():
+                (draft / digest).rename(kept)
+            sync_folder(registry.kept)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
 def is_anything_embedded(session: Session) -> bool:
     """Tell whether videos were embedded by the model that is searched."""
     active = find_active_generation(session)
     return active is not None and count_embedded_videos(session, active.generation_id) > 0
+
+
+def version_id_of(sessions: Sessions, digest: str) -> UUID | None:
+    """Return the id of a registered bundle."""
+    with sessions() as session:
+        version = model_queries.find_version(session, digest)
+        return None if version is None else version.id
+
+
+def _spec_of(model: Model) -> dict[str, object]:
+    """Return what is known without loading it; whoever embeds with it writes the rest."""
+    abilities = {
+        "family": model.facts.family,
+        "has_retriever": model.facts.can_search,
+        "has_matcher": model.facts.can_match,
+    }
+    return dict(model.facts.spec) or dict(abilities)
+
+
+def _known(record: VersionRecord, registry: Registry) -> KnownModel:
+    version = record.version
+    folder = registry.locate(digest=version.bundle_digest, registered=version.bundle_path)
+    files = [] if folder is None else [each for each in folder.rglob("*") if each.is_file()]
+    return KnownModel(
+        record=record, folder=folder, size_bytes=sum(each.stat().st_size for each in files)
+    )

@@ -17,10 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from service.durable import full_disk_is_said, make_durable_folder, sync_folder
+from service.durable import full_disk_is_said, make_durable_folder, sync_file, sync_folder
 from service.errors import ConflictError, InvalidInputError, NotFoundError
 
 FOLDER = "models"
+KEPT = "models-kept"
+"""Copies, by digest, of bundles outside the data folder: an update may take those away."""
 BUNDLED = "bundled"
 """The name of the checkpoint that comes along; nothing else may have it."""
 BUNDLED_PATH = Path(__file__).parents[1] / "model" / "bundled"
@@ -111,7 +113,7 @@ class Draft:
             raise ValueError("a bundle that was not described cannot be registered")
         for each in self.folder.rglob("*"):
             if each.is_file():
-                _sync_file(each)
+                sync_file(each)
         for each in (self.folder, *(each for each in self.folder.rglob("*") if each.is_dir())):
             sync_folder(each)
         self.folder.rename(place)
@@ -127,6 +129,7 @@ class Registry:
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = data_dir.absolute() / FOLDER
+        self.kept = data_dir.absolute() / KEPT
 
     def list(self) -> list[Model]:
         """Return all models by name, the one that comes along first."""
@@ -150,14 +153,19 @@ class Registry:
     def locate(self, *, digest: str, registered: str) -> Path | None:
         """Return a folder that may hold a bundle, by where it was registered.
 
-        A data folder may have moved since, so its own models are looked at as well.
+        A data folder may have moved since, and an update may have brought another bundle to the
+        same place, so our own models and copies are looked at as well.
 
         Args:
             digest: of the bundle, as it was noted when it was added.
             registered: absolute path at that time, perhaps on another machine.
         """
         moved = [model.path for model in self.list()[1:] if model.facts.digest == digest]
-        return next((place for place in (Path(registered), *moved) if place.is_dir()), None)
+        places = (Path(registered), *moved, self.kept / digest)
+        there = [place for place in places if place.is_dir()]
+        return next(
+            (place for place in there if _digest_of(place) == digest), next(iter(there), None)
+        )
 
     @contextmanager
     def adding(self, name: str, *, replace: bool, kept: Iterable[str] = ()) -> Iterator[Draft]:
@@ -273,6 +281,14 @@ def name_of(source: str) -> str:
     return check_name(re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:64])
 
 
+def _digest_of(place: Path) -> str | None:
+    """Return what the card of a bundle says; whoever loads it computes the digest anew."""
+    try:
+        return str(_read_json(place / "card.json").get("digest"))
+    except (OSError, ValueError):
+        return None
+
+
 def _is_model(place: Path) -> bool:
     return not place.name.startswith(".") and not place.is_symlink() and (place / ABOUT).is_file()
 
@@ -293,11 +309,3 @@ def _bundled() -> Model:
 def _read_json(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

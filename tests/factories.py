@@ -106,9 +106,10 @@ def ingest(sessions: Sessions, storage: Storage, job_id, **options) -> int:
     """Do what a worker does with a job: claim, make files, commit."""
     job = in_transaction(sessions, lambda session: claim_job(session, job_id, lease_s=60))
     ingested = derive(storage, job.subject_id, job.id, job.fence, **options)
-    return in_transaction(
+    committed = in_transaction(
         sessions, lambda session: commit_ingest(session, job.id, job.fence, ingested)
     )
+    return committed.seq
 
 
 def write_video(

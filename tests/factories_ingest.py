@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
 import psutil
 
-from model.bundle import bundle_digest
+from model.bundle import bundle_digest, load_bundle
 from model.video.errors import VideoError
 from model.video.limits import DecodeLimits
 from model.video.probe import probe
@@ -31,11 +32,11 @@ REPOSITORY = Path(__file__).parents[1]
 
 def register(sessions: Sessions, bundle_dir: Path) -> ActiveGeneration:
     """Search with a real bundle."""
-    digest, path = bundle_digest(bundle_dir), str(bundle_dir)
+    digest, spec = bundle_digest(bundle_dir), asdict(load_bundle(bundle_dir).spec)
     return in_transaction(
         sessions,
         lambda session: ensure_active_generation(
-            session, name="tiny", digest=digest, path=path, spec={}
+            session, name="tiny", digest=digest, path=str(bundle_dir), spec=spec
         ),
     )
 

@@ -16,6 +16,7 @@ from model.retrieval import RetrievalSpec
 from model.video.clips import ClipReader, ClipShape, DecodedClip, DecodeReport
 from model.video.errors import VideoError
 from model.video.segments import Span, cut
+from service.catalog.embedding_queries import NORM_TOLERANCE
 from service.catalog.generation_queries import ActiveGeneration, generation_bundle
 from service.catalog.ingest_queries import Ingested, IngestedSegment, commit_ingest
 from service.catalog.job_queries import LostLeaseError
@@ -24,6 +25,7 @@ from service.catalog.tables import Job, Video
 from service.catalog.video_queries import find_video
 from service.derived import DerivedDraft
 from service.footage import decode_limits
+from service.jobs import Task
 from service.settings import Settings
 from workers.embedder import Embedder
 from workers.lease import Lease
@@ -38,8 +40,6 @@ THUMBNAIL_BYTES = 32 * 1024
 
 TRANSIENT = frozenset({"decode_time_limit", "decode_memory_limit"})
 """Reasons that may be the machine's fault, as when it is overloaded: worth another attempt."""
-
-NORM_TOLERANCE = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -72,10 +72,12 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
                 lease.check()
             ingested = collector.finish(reader.report)
     lease.check()
-    in_transaction(
+    committed = in_transaction(
         resources.sessions,
         lambda session: commit_ingest(session, job.id, job.fence, ingested),
     )
+    for embed_job in committed.embed_jobs:
+        resources.sender.send(Task.EMBED_VIDEO, embed_job)
     log.info("video_ingested", segments=len(ingested.segments), is_partial=ingested.is_partial)
 
 

@@ -20,9 +20,9 @@ from service.catalog.change_queries import (
     read_counter,
     verify_chain,
 )
+from service.catalog.embedding_queries import NORM_TOLERANCE
 from service.catalog.generation_queries import find_active_generation
 from service.catalog.index_queries import SEARCHABLE, read_embeddings
-from service.catalog.ingest_queries import NORM_TOLERANCE
 from service.catalog.job_queries import OPEN
 from service.catalog.tables import (
     Change,

@@ -7,6 +7,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from service.catalog.activation_tables import GenerationVideo
 from service.catalog.clock import database_time
 from service.catalog.tables import Blob, BlobState, Video, VideoState
 
@@ -88,11 +89,9 @@ def mark_gone(session: Session, sha256: str) -> None:
 
 
 def named_derived(session: Session) -> set[str]:
-    """Return the folders of clips and thumbnails that a live video names."""
-    return set(
-        session.scalars(
-            select(Video.derived).where(
-                Video.derived.is_not(None), Video.state != VideoState.DELETED
-            )
-        )
+    """Return the folders of clips and thumbnails that a live video or a generation names."""
+    of_videos = select(Video.derived).where(
+        Video.derived.is_not(None), Video.state != VideoState.DELETED
     )
+    of_generations = select(GenerationVideo.derived).where(GenerationVideo.derived.is_not(None))
+    return {name for name in session.scalars(of_videos.union(of_generations)) if name}

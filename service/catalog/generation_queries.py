@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.change_queries import append_change
+from service.catalog.clock import database_time
 from service.catalog.tables import (
     ChangeOp,
     Embedding,
@@ -18,8 +19,6 @@ from service.catalog.tables import (
     JobKind,
     JobState,
     ModelVersion,
-    Video,
-    VideoState,
 )
 from service.errors import ConflictError, UnavailableError
 
@@ -102,77 +101,29 @@ def ensure_active_generation(
         _retire(session, found)
     generation, version = _start(session, name=name, digest=digest, path=path, spec=spec)
     if found is not None:
-        _hand_over_jobs(session, found.generation_id, generation.id)
+        hand_over_jobs(session, found.generation_id, generation.id)
     append_change(session, ChangeOp.PROMOTE, generation_id=generation.id)
     return _describe(generation, version)
 
 
-def switch_generation(
-    session: Session,
-    active: ActiveGeneration,
-    *,
-    name: str,
-    digest: str,
-    path: str,
-    spec: Mapping[str, Any],
-) -> list[UUID]:
-    """Search with another bundle, and queue every video to be embedded by it.
-
-    The last thing that a transaction does. Embeddings of the old generation go: no search can use
-    them any more. A video is found again once its job is done.
-
-    Args:
-        session: a writing session.
-        active: what was searched until now.
-        name: what people call the bundle.
-        digest: digest of its files; it names the embedding space.
-        path: where it lies.
-        spec: what callers must know of the model, as JSON.
-
-    Returns:
-        The jobs that wait.
-    """
-    _retire(session, active)
-    generation, _version = _start(session, name=name, digest=digest, path=path, spec=spec)
-    _hand_over_jobs(session, active.generation_id, generation.id)
-    session.execute(
-        update(Video)
-        .where(Video.state != VideoState.DELETED)
-        .values(state=VideoState.QUEUED, reason=None, detail=None)
-    )
-    session.execute(delete(Embedding).where(Embedding.generation_id == active.generation_id))
-    has_job = exists().where(Job.subject_id == Video.id, Job.generation_id == generation.id)
-    waiting = session.execute(
-        select(Video.id, Video.version).where(Video.state != VideoState.DELETED, ~has_job)
-    )
-    session.add_all(
-        Job(kind=JobKind.INGEST, subject_id=video, generation_id=generation.id, version=version)
-        for video, version in waiting
-    )
-    session.flush()
-    append_change(session, ChangeOp.PROMOTE, generation_id=generation.id)
-    open_jobs = select(Job.id).where(
-        Job.generation_id == generation.id, Job.state == JobState.QUEUED
-    )
-    return list(session.scalars(open_jobs.order_by(Job.created_at)))
-
-
-def count_embedded_videos(session: Session, generation_id: UUID) -> int:
-    """Return how many videos have embeddings in a generation."""
-    counted = select(func.count(Embedding.video_id.distinct()))
-    return session.scalars(counted.where(Embedding.generation_id == generation_id)).one()
-
-
-def _start(
+def put_version(
     session: Session, *, name: str, digest: str, path: str, spec: Mapping[str, Any]
-) -> tuple[Generation, ModelVersion]:
-    """Make a new active generation of a bundle, which is registered if it is not yet."""
+) -> ModelVersion:
+    """Register a bundle, or renew what is known of it."""
     version = session.scalar(select(ModelVersion).where(ModelVersion.bundle_digest == digest))
     if version is None:
         version = ModelVersion(bundle_digest=digest)
         session.add(version)
     version.name, version.bundle_path, version.spec = name, path, dict(spec)
     session.flush()
+    return version
+
+
+def _start(
+    session: Session, *, name: str, digest: str, path: str, spec: Mapping[str, Any]
+) -> tuple[Generation, ModelVersion]:
+    """Make a new active generation of a bundle, which is registered if it is not yet."""
+    version = put_version(session, name=name, digest=digest, path=path, spec=spec)
     generation = Generation(model_version_id=version.id, state=GenerationState.ACTIVE)
     session.add(generation)
     session.flush()
@@ -184,25 +135,30 @@ def _refuse_if_used(session: Session, active: ActiveGeneration, *, name: str, di
     if session.scalar(is_used.limit(1)) is not None:
         raise ConflictError(
             f"The videos were embedded by bundle {active.name} ({active.bundle_digest[:12]}), not "
-            f"by {name} ({digest[:12]}), as happens when Reelseek brings a new bundled checkpoint. "
-            "Embed them again with it: `reelseek models use bundled --reembed` (or the name of "
-            "another model); or start with the bundle that embedded them.",
+            f"by {name} ({digest[:12]}). Let it take over with `reelseek models use {name}`.",
             reason="other_bundle",
         )
 
 
 def _retire(session: Session, active: ActiveGeneration) -> None:
-    session.get_one(
-        Generation, active.generation_id, with_for_update=True
-    ).state = GenerationState.RETIRED
-    session.flush()
+    session.execute(
+        update(Generation)
+        .where(Generation.id == active.generation_id)
+        .values(state=GenerationState.RETIRED, kept_until=database_time())
+    )
 
 
-def _hand_over_jobs(session: Session, old: UUID, new: UUID) -> None:
+def hand_over_jobs(session: Session, old: UUID, new: UUID) -> None:
     """Let open jobs work for the generation that is searched; who works on one loses it."""
+    open_jobs = select(Job.id).where(
+        Job.generation_id == old,
+        Job.kind == JobKind.INGEST,
+        Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
+    )
+    waiting = session.scalars(open_jobs.order_by(Job.id).with_for_update()).all()
     session.execute(
         update(Job)
-        .where(Job.generation_id == old, Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        .where(Job.id.in_(waiting))
         .values(
             generation_id=new,
             state=JobState.QUEUED,

@@ -1,6 +1,5 @@
 """What an ingest writes, in one fenced transaction, and what a delete takes away in one."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,15 +9,24 @@ import numpy as np
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from service.catalog.activation_tables import GenerationVideo
 from service.catalog.caption_queries import forget_pairs_of_video
 from service.catalog.change_queries import append_change
 from service.catalog.clock import database_time
+from service.catalog.embedding_queries import (
+    EmbeddedVideo,
+    add_embed_jobs,
+    checked_vectors,
+    replace_embeddings,
+    share_generations,
+)
 from service.catalog.job_queries import OPEN, LostLeaseError, lock_jobs_of, lock_own_job
 from service.catalog.tables import (
     Blob,
     BlobState,
     ChangeOp,
     Embedding,
+    GenerationState,
     Job,
     JobState,
     Segment,
@@ -27,8 +35,6 @@ from service.catalog.tables import (
     utc_now,
 )
 from service.errors import NotFoundError
-
-NORM_TOLERANCE = 0.01
 
 
 class MediaFacts(Protocol):
@@ -92,37 +98,53 @@ class Ingested:
     facts: MediaFacts | None = None
 
 
-def commit_ingest(session: Session, job_id: UUID, fence: int, ingested: Ingested) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """What the commit of an ingest leaves to do.
+
+    Attributes:
+        seq: number of its line in the change log.
+        embed_jobs: jobs that embed the video in the other generations; send them.
+    """
+
+    seq: int
+    embed_jobs: Sequence[UUID]
+
+
+def commit_ingest(session: Session, job_id: UUID, fence: int, ingested: Ingested) -> Committed:
     """Write what an ingest found: the video becomes searchable when the transaction commits.
 
-    The job names the video, its version and the generation. Nothing may be done in the
-    transaction after this.
-
-    Returns:
-        The number of its line in the change log.
+    The job names the video, its version and the generation. Other generations that are built or
+    kept get a job each that embeds it there. Nothing may be done in the transaction after this.
 
     Raises:
         LostLeaseError: the job is not this worker's any more, or the video was deleted or
             queued again; nothing may be committed.
         ValueError: the embeddings are not N finite unit vectors.
     """
-    vectors = _checked_vectors(ingested)
+    checked_vectors(ingested.vectors, len(ingested.segments))
+    generations = share_generations(session)
     job = lock_own_job(session, job_id, fence)
+    searched = {one.id for one in generations if one.state is GenerationState.ACTIVE}
+    if job.generation_id not in searched:
+        raise LostLeaseError(f"generation {job.generation_id} is not searched any more")
     video = _lock_current_video(session, job)
     _replace_segments(session, video.id, ingested.segments)
-    _replace_embeddings(session, job, ingested.segments, vectors)
+    replace_embeddings(session, job.generation_id, _embedded(video, ingested))
     _describe(video, ingested)
+    embed_jobs = add_embed_jobs(session, video, generations, but=job.generation_id)
     job.state, job.progress, job.stage = JobState.DONE, 1.0, None
     job.reason, job.detail, job.lease_until = ingested.reason, ingested.detail, None
     session.flush()
     session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
-    return append_change(
+    seq = append_change(
         session,
         ChangeOp.UPSERT,
         video_id=video.id,
         video_version=video.version,
         generation_id=job.generation_id,
     )
+    return Committed(seq=seq, embed_jobs=embed_jobs)
 
 
 def delete_video(session: Session, video_id: UUID) -> int:
@@ -144,6 +166,7 @@ def delete_video(session: Session, video_id: UUID) -> int:
         .values(state=JobState.CANCELLED, lease_until=None, finished_at=database_time())
     )
     session.execute(delete(Embedding).where(Embedding.video_id == video_id))
+    session.execute(delete(GenerationVideo).where(GenerationVideo.video_id == video_id))
     session.execute(delete(Segment).where(Segment.video_id == video_id))
     forget_pairs_of_video(session, video_id)
     session.execute(
@@ -184,14 +207,13 @@ def _lock_current_video(session: Session, job: Job) -> Video:
     return video
 
 
-def _checked_vectors(ingested: Ingested) -> np.ndarray:
-    vectors = np.asarray(ingested.vectors, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(ingested.segments):  # noqa: PLR2004 (N, E)
-        raise ValueError(f"{vectors.shape} embeddings for {len(ingested.segments)} segments")
-    norms = np.linalg.norm(vectors, axis=1)
-    if not np.all(np.abs(norms - 1) < NORM_TOLERANCE):  # False for NaN, too
-        raise ValueError("an embedding is not finite or not of unit norm")
-    return vectors.astype("<f2")
+def _embedded(video: Video, ingested: Ingested) -> EmbeddedVideo:
+    return EmbeddedVideo(
+        video_id=video.id,
+        version=video.version,
+        ordinals=[segment.ordinal for segment in ingested.segments],
+        vectors=ingested.vectors,
+    )
 
 
 def _replace_segments(
@@ -212,29 +234,6 @@ def _replace_segments(
     ]
     if rows:
         session.execute(insert(Segment), rows)
-
-
-def _replace_embeddings(
-    session: Session, job: Job, segments: Sequence[IngestedSegment], vectors: np.ndarray
-) -> None:
-    session.execute(
-        delete(Embedding).where(
-            Embedding.generation_id == job.generation_id, Embedding.video_id == job.subject_id
-        )
-    )
-    rows = [
-        {
-            "generation_id": job.generation_id,
-            "video_id": job.subject_id,
-            "ordinal": segment.ordinal,
-            "video_version": job.version,
-            "vector": vector.tobytes(),
-            "crc": zlib.crc32(vector.tobytes()),
-        }
-        for segment, vector in zip(segments, vectors, strict=True)
-    ]
-    if rows:
-        session.execute(insert(Embedding), rows)
 
 
 def _describe(video: Video, ingested: Ingested) -> None:

@@ -29,11 +29,10 @@ class LostLeaseError(Exception):
 
 
 def add_ingest_jobs(session: Session, video: Video) -> list[Job]:
-    """Queue one ingest job for each generation that is searched or being filled."""
+    """Queue one ingest job, for the generation that is searched; its commit sees to the others."""
     generations = (
         select(Generation)
-        .where(Generation.state.in_([GenerationState.ACTIVE, GenerationState.BUILDING]))
-        .order_by(Generation.state, Generation.created_at)  # the active one first
+        .where(Generation.state == GenerationState.ACTIVE)
         .with_for_update(read=True)
     )
     # who waited for a switch to another generation finds none the first time
@@ -282,6 +281,8 @@ def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
     job.lease_until = None
     session.flush()
     session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
+    if job.kind is JobKind.ACTIVATE and job.generation_id is not None:
+        give_up_generation(session, job.generation_id)
     if job.kind is JobKind.INGEST:  # all others work on videos that are searched already
         waiting = (VideoState.QUEUED, VideoState.PROCESSING)
         session.execute(
@@ -296,6 +297,27 @@ def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
                 updated_at=database_time(),
             )
         )
+
+
+def give_up_generation(session: Session, generation_id: UUID) -> None:
+    """Retire a generation that was being built; nothing embeds for it any more."""
+    retired = session.scalar(
+        update(Generation)
+        .where(Generation.id == generation_id, Generation.state == GenerationState.BUILDING)
+        .values(state=GenerationState.RETIRED, kept_until=database_time())
+        .returning(Generation.id)
+    )
+    if retired is not None:
+        cancel_embed_jobs(session, generation_id)
+
+
+def cancel_embed_jobs(session: Session, generation_id: UUID) -> None:
+    """End the jobs that embed for a generation which nobody will search."""
+    session.execute(
+        update(Job)
+        .where(Job.generation_id == generation_id, Job.kind == JobKind.EMBED, Job.state.in_(OPEN))
+        .values(state=JobState.CANCELLED, lease_until=None, finished_at=database_time())
+    )
 
 
 def _set_video_state(session: Session, job: Job, before: VideoState, after: VideoState) -> None:

@@ -197,7 +197,7 @@ def _use_if_first(settings: Settings, model: Model) -> bool:
     with open_catalog(settings) as sessions, sessions() as session:
         if is_anything_embedded(session):
             return False
-    switch_to(settings, model, reembed=False)
+    switch_to(settings, model)
     return True
 
 
@@ -207,7 +207,7 @@ def _say_next(model: Model, *, is_used: bool) -> None:
     elif is_used:
         out.print("No video is embedded yet, so it is what is searched from now on.")
     else:
-        out.print(f"Search with it: {command_name()} models use {model.name} --reembed")
+        out.print(f"Search with it: {command_name()} models use {model.name}")
 
 
 def _find_matcher(settings: Settings, matcher: str | None) -> Path | None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.activations import Used, use_model
 from service.catalog.generation_queries import ActiveGeneration, find_active_generation
 from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
-from service.cli.console import CliError, err, out
+from service.cli.console import CliError
 from service.cli.roots import database_errors
 from service.jobs import JobSender
-from service.models import Used, find_bundle, use_model
+from service.models import find_bundle
 from service.registry import Model, Registry
 from service.settings import Settings
 
@@ -97,31 +98,28 @@ def as_json_of(model: Model, active: str | None) -> dict[str, Any]:
     }
 
 
-def switch_to(settings: Settings, model: Model, *, reembed: bool) -> Used:
-    """Load a model, to be sure that it can be used, and search with it from now on."""
+def switch_to(settings: Settings, model: Model, *, force: bool = False) -> Used:
+    """Load a model, to be sure that it can be used, and search with it, now or soon."""
     from service.encoder import read_facts  # noqa: PLC0415 (torch is slow to import)
 
     facts = read_facts(model.path)
+    with open_catalog(settings) as sessions, open_sender(settings) as sender:
+        return use_model(
+            sessions,
+            sender,
+            Registry(settings.data_dir),
+            model=model,
+            facts=facts,
+            force=force,
+            rollback_window_s=settings.rollback_window_s,
+        )
+
+
+@contextmanager
+def open_sender(settings: Settings) -> Iterator[JobSender]:
+    """Open the door to the workers."""
     sender = JobSender(settings)
     try:
-        with open_catalog(settings) as sessions:
-            return use_model(sessions, sender, model, facts, reembed=reembed)
+        yield sender
     finally:
         sender.close()
-
-
-def print_use(name: str, used: Used) -> None:
-    """Say what is searched now, and what happens next."""
-    if used.was_active:
-        out.print(f"{name} is what is searched already.")
-        return
-    out.print(f"{name} is what is searched now.")
-    if used.num_queued:
-        out.print(
-            f"{used.num_queued} videos wait to be embedded; each is found again when it is done."
-        )
-    err.print(
-        "A service that runs takes it over by itself within seconds, unless it was started with "
-        "REELSEEK_BUNDLE: then stop it, unset that, and start it again.",
-        soft_wrap=True,
-    )
