@@ -26,6 +26,7 @@ WAIT_MS = 2.0  # for others to join a pass
 TEXT_TIMEOUT_S = 10.0
 KEPT_EMBEDDINGS = 2_000
 KEPT_MATCHES = 50_000
+WARM_UP_TEXT = "a ball"
 
 
 class ClipKey(NamedTuple):
@@ -134,6 +135,15 @@ class Encoder:
         """Return what a matched hit is ordered by, best highest; evaluation uses the same."""
         return self.spec.rerank_score(similarity=similarity, log_odds=log_odds)
 
+    def probability(self, *, similarity: float, log_odds: float) -> float:
+        """Return the match probability of a matched hit, calibrated if the model is."""
+        return self.spec.probability(similarity=similarity, log_odds=log_odds)
+
+    @property
+    def confident_probability(self) -> float | None:
+        """What the best hit must reach for an answer to be confident; None if nobody knows."""
+        return self.spec.confident_probability if self.spec.can_be_unsure else None
+
     def match(
         self, text: str, clips: Sequence[tuple[ClipKey, NDArray[np.uint8]]], deadline: float
     ) -> list[float | None]:
@@ -158,6 +168,15 @@ class Encoder:
             raise _too_busy() from error
         wait(futures, timeout=max(0.0, deadline - time.monotonic()))
         return [_result_now(future) for future in futures]
+
+    def warm_up(self) -> None:
+        """Run each pass once, so that the first search does not pay for what is made lazily."""
+        self._model.embed_text(self._model.tokenize([WARM_UP_TEXT]))
+        if self.spec.has_matcher:
+            spec = self.spec
+            shape = (spec.frames_per_clip, spec.frame_size, spec.frame_size, 3)
+            clips = clips_to_tensor([np.zeros(shape, np.uint8)])
+            self._model.match(self._model.tokenize([WARM_UP_TEXT]), clips)
 
     def close(self) -> None:
         """Take no more requests; those that wait are cancelled."""

@@ -1,62 +1,44 @@
-"""This process's copy of the active generation: follows the change log, can be thrown away."""
+"""This process's copies of generations: they follow the change log, and can be thrown away."""
 
 import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from service.catalog.change_queries import (
-    BrokenChangeLogError,
-    Counter,
-    read_changes,
-    read_counter,
-    verify_chain,
-)
+from service.catalog.change_queries import BrokenChangeLogError, read_counter
 from service.catalog.generation_queries import ActiveGeneration, active_generation
+from service.catalog.replica_queries import Report, generations_to_follow
 from service.catalog.session import Sessions
-from service.catalog.tables import Change, ChangeOp
-from service.encoder import Encoder
-from service.errors import ServiceError, UnavailableError
-from service.index.builder import BaseBuilder, RebuildPolicy
-from service.index.loading import apply_changes, load_view
-from service.index.snapshots import SnapshotStore
+from service.catalog.tables import GenerationState
+from service.errors import ServiceError
+from service.index.builder import RebuildPolicy
+from service.index.followed import ChangeLines, Followed, OutOfStepError
+from service.index.loader import Encoders, Loader, OpenEncoder
+from service.index.reporter import Reporter
+from service.index.serving import Held, Published, Serving
 from service.index.view import IndexView
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-CHANGES_AT_ONCE = 1000
-LONGEST_WAIT_S = 2.0
-"""How long a search waits for a change that this process has not applied yet."""
 STOP_TIMEOUT_S = 30.0
 
-OpenEncoder = Callable[[ActiveGeneration], Encoder]
-
-
-class OutOfStepError(Exception):
-    """What is held does not fit the change log any more; it must be loaded again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    """What one search uses from beginning to end: an index and the encoder of its embeddings."""
-
-    encoder: Encoder
-    view: IndexView
+Wanted = Sequence[tuple[ActiveGeneration, GenerationState]]
 
 
 class IndexReplica:
     """Follow the change log in a thread, and hand out immutable views.
 
+    The active generation is followed, those that a rollback would go back to, and one that is
+    about to take over. Each but the first is loaded in the background. Once another is promoted
+    and loaded here, it answers whoever names no generation; until then, the one before does.
+
     Args:
         reads: transactions that only read.
-        sessions: transactions that write (the rows of snapshots).
+        sessions: transactions that write (the rows of snapshots, and of reports).
         settings: how often to poll, which index, where snapshots are.
         open_encoder: opens the encoder of a generation, once each; the replica closes it.
         policy: when to build a new base and to publish it.
@@ -72,26 +54,29 @@ class IndexReplica:
         policy: RebuildPolicy | None = None,
     ) -> None:
         self._reads = reads
-        self._kind = settings.index_kind
         self._poll_s = settings.replica_poll_ms / 1000
-        self._open_encoder = open_encoder
-        snapshots = SnapshotStore(Path(settings.data_dir) / "snapshots", sessions)
-        self._snapshots = snapshots
-        self._builder = BaseBuilder(
-            reads=reads, snapshots=snapshots, kind=self._kind, policy=policy or RebuildPolicy()
+        self._encoders = Encoders(open_encoder)
+        self._loader = Loader(
+            reads=reads,
+            sessions=sessions,
+            settings=settings,
+            encoders=self._encoders,
+            policy=policy or RebuildPolicy(),
+            on_done=self.wake,
         )
-        self._serving: Serving | None = None
-        self._encoders: dict[str, Encoder] = {}
-        self._trusts_snapshots = True
-        self._ready_at: int | None = None
-        self._failure: str | None = None
-        self._changed = threading.Condition()
+        self._reporter = Reporter(sessions)
         self._wake = threading.Event()
+        self._published = Published(wake=self.wake, wait_s=self._poll_s)
+        self._followed: dict[UUID, Followed] = {}  # our thread's; others read what is published
+        self._trusts_snapshots = True
+        self._seen_seq = 0
+        self._failure: str | None = None
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="index-replica", daemon=True)
 
     def start(self) -> None:
         """Begin to load and to follow; returns at once."""
+        self._reporter.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -100,9 +85,11 @@ class IndexReplica:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
-        self._builder.join(STOP_TIMEOUT_S)
-        for encoder in self._encoders.values():
-            encoder.close()
+        self._reporter.stop(STOP_TIMEOUT_S)
+        self._loader.join(STOP_TIMEOUT_S)
+        for followed in self._followed.values():
+            followed.builder.join(STOP_TIMEOUT_S)
+        self._encoders.close()
 
     def wake(self) -> None:
         """Read the change log now rather than at the next poll."""
@@ -111,18 +98,23 @@ class IndexReplica:
     @property
     def is_ready(self) -> bool:
         """Whether searches may be answered: everything committed before the start is here."""
-        return self._serving_if_ready() is not None
+        return self._published.is_ready
 
     @property
     def applied_seq(self) -> int:
         """Number of the last change that searches see; 0 while nothing is served."""
-        serving = self._serving
+        serving = self._published.held.current
         return serving.view.seq if serving else 0
 
     @property
     def failure(self) -> str | None:
-        """Why nothing is served, if that is known."""
+        """Why nothing is served, or not what should be, if that is known."""
         return self._failure
+
+    @property
+    def generation_ids(self) -> frozenset[UUID]:
+        """The generations that can be searched here now."""
+        return frozenset(self._published.held.servings)
 
     def view(self) -> IndexView:
         """Return what searches see now.
@@ -132,54 +124,27 @@ class IndexReplica:
         """
         return self.serving().view
 
-    def serving(self, *, min_seq: int = 0) -> Serving:
+    def serving(self, *, min_seq: int = 0, generation_id: UUID | None = None) -> Serving:
         """Return index and encoder, to be used together for one whole search.
 
         Args:
             min_seq: a change that the view must contain; waited for, 2 s at most.
+            generation_id: the generation to search; if None, the active one.
 
         Raises:
+            ConflictError: the generation is not kept any more.
             UnavailableError: not ready, or the change was not applied in time.
         """
-        serving = self._serving_if_ready()
-        if serving is None:
-            raise UnavailableError(
-                "The index is being loaded; try again in a moment.",
-                reason="index_loading",
-                retry_after_s=1,
-            )
-        return serving if serving.view.seq >= min_seq else self._wait_for(min_seq)
-
-    def _serving_if_ready(self) -> Serving | None:
-        serving, ready_at = self._serving, self._ready_at
-        if serving is None or ready_at is None or serving.view.seq < ready_at:
-            return None
-        return serving
-
-    def _wait_for(self, seq: int) -> Serving:
-        until = time.monotonic() + LONGEST_WAIT_S
-        with self._changed:
-            while (left_s := until - time.monotonic()) > 0:
-                serving = self._serving_if_ready()
-                if serving is not None and serving.view.seq >= seq:
-                    return serving
-                self._wake.set()
-                self._changed.wait(min(left_s, self._poll_s))
-        raise UnavailableError(
-            f"Change {seq} is not searchable here yet; try again in a moment.",
-            reason="index_behind",
-            retry_after_s=1,
-        )
+        return self._published.serving(min_seq=min_seq, generation_id=generation_id)
 
     def _run(self) -> None:
         while not self._is_stopping:
             try:
-                self._follow()
-                self._failure = None
+                self._failure = self._follow()
             except (OutOfStepError, BrokenChangeLogError) as error:
                 log.warning("replica_out_of_step", error=str(error), seq=self.applied_seq)
-                self._publish(None)
-                self._ready_at = None
+                self._drop_all()
+                self._published.ready_at = None
                 self._trusts_snapshots = False  # they may end before the same damage
                 continue  # loads again at once
             except ServiceError as error:
@@ -191,99 +156,142 @@ class IndexReplica:
             except Exception as error:
                 self._failure = f"The index could not be loaded: {error}"
                 log.exception("replica_failed")
-                self._publish(None)
+                self._drop_all()
             self._wake.wait(self._poll_s)
             self._wake.clear()
 
-    def _follow(self) -> None:
-        """Apply what was committed since the last time; load first if there is nothing."""
+    def _follow(self) -> str | None:
+        """Apply what was committed since the last time; load first if there is nothing.
+
+        Returns:
+            Why what was promoted does not answer yet, if it could not be loaded.
+        """
+        if self._published.held.current is None:
+            self._load_first()
+        arrived = self._loader.take()  # before the counter is read: it is not ahead of that
         with self._reads() as session:
-            counter = read_counter(session)
-            if self._ready_at is None:
-                self._ready_at = counter.seq
-            serving = self._serving
-            if serving is not None and serving.view.seq > counter.seq:
-                raise OutOfStepError("the change log has become shorter")
-            serving = serving or self._load(session, counter)
-            self._catch_up(session, serving, counter)
-        self._tend_base()
+            wanted = generations_to_follow(session)  # before the counter: it knows the switch
+            lines = ChangeLines(session, read_counter(session))
+            self._catch_up(lines, arrived)
+        self._obey(wanted, lines.counter.seq)
+        self._tend(wanted)
+        active = wanted[0][0].generation_id if wanted else None
+        if active is None or active == self._published.held.answering:
+            return None
+        return self._loader.failure_of(active)
 
-    def _load(self, session: Session, counter: Counter) -> Serving:
-        """Load the active generation with its encoder, from a snapshot or from SQL."""
-        began = time.monotonic()
-        generation = active_generation(session)
-        encoder = self._encoder_of(generation)
-        view = None
-        if self._trusts_snapshots:
-            view = self._snapshots.load(session, generation, counter, kind=self._kind)
-        source = "snapshot" if view else "sql"
-        view = view or load_view(session, generation, kind=self._kind)
-        log.info(
-            "replica_loaded",
-            source=source,
-            seq=view.seq,
-            segments=view.num_segments,
-            took_s=round(time.monotonic() - began, 3),
+    def _load_first(self) -> None:
+        """Load the active generation, with nothing to answer from meanwhile."""
+        with self._reads() as session:
+            active = active_generation(session)
+            wanted = _ids(generations_to_follow(session))
+            self._seen_seq = read_counter(session).seq
+        if self._published.ready_at is None:
+            self._published.ready_at = self._seen_seq
+        followed = self._loader.load(active, trusts_snapshots=self._trusts_snapshots)
+        self._followed = {active.generation_id: followed}
+        self._published.put(
+            Held(
+                servings={active.generation_id: followed.serving},
+                answering=active.generation_id,
+                wanted=wanted | {active.generation_id},
+            )
         )
-        self._builder.loaded(view, is_from_sql=source == "sql")
-        serving = Serving(encoder=encoder, view=view)
-        self._publish(serving)
-        return serving
 
-    def _encoder_of(self, generation: ActiveGeneration) -> Encoder:
-        encoder = self._encoders.get(generation.bundle_digest)
-        if encoder is None:
-            encoder = self._open_encoder(generation)
-            if encoder.digest != generation.bundle_digest:
-                encoder.close()
-                raise UnavailableError(
-                    f"Bundle {generation.name} is not the one that the videos were embedded with."
-                )
-            self._encoders[generation.bundle_digest] = encoder
-        return encoder
-
-    def _catch_up(self, session: Session, serving: Serving, counter: Counter) -> None:
-        if serving.view.epoch != counter.epoch:
-            raise OutOfStepError("the database has another history")
-        while serving.view.seq < counter.seq and not self._is_stopping:
-            view = serving.view
-            wanted = min(CHANGES_AT_ONCE, counter.seq - view.seq)
-            changes = read_changes(session, view.seq, wanted)
-            if len(changes) < wanted:
-                raise OutOfStepError(f"change {view.seq + len(changes) + 1} is missing")
-            seq, chain = verify_chain(view.seq, view.chain, changes)
-            if _promotes_another(changes, view.generation_id):
-                self._trusts_snapshots = False  # they may end before the same switch
-                serving = self._load(session, counter)
-                continue
-            view = apply_changes(session, view, changes, seq=seq, chain=chain)
-            serving = replace(serving, view=view)
-            self._publish(serving)
-        view = serving.view
-        if view.seq == counter.seq and view.chain != counter.chain:
-            raise OutOfStepError("the chain of changes is another")
+    def _catch_up(self, lines: ChangeLines, arrived: Followed | None) -> None:
+        """Bring what answers up to the counter, then the others, then what was just loaded."""
+        answering = self._published.held.answering
+        for generation_id in sorted(self._followed, key=lambda one: one != answering):
+            followed = self._followed[generation_id]
+            try:
+                while followed.advance(lines) and not self._is_stopping:
+                    self._publish(followed)
+            except (OutOfStepError, BrokenChangeLogError) as error:
+                if generation_id == answering:
+                    raise
+                self._give_up(followed, error)
+                return
+        if arrived is not None:
+            try:
+                while arrived.advance(lines) and not self._is_stopping:
+                    pass
+            except (OutOfStepError, BrokenChangeLogError) as error:
+                self._give_up(arrived, error)
+                return
+            self._followed[arrived.view.generation_id] = arrived
+            self._publish(arrived)
         self._trusts_snapshots = True
 
-    def _tend_base(self) -> None:
-        """Put the view on a new base when there is one; order one when it is time."""
-        serving = self._serving
-        if serving is None:
+    def _give_up(self, followed: Followed, error: Exception) -> None:
+        """Forget one that does not answer; it is loaded again in the background."""
+        log.warning("replica_out_of_step", error=str(error), seq=followed.view.seq)
+        self._trusts_snapshots = False
+        self._forget({followed.view.generation_id})
+
+    def _obey(self, wanted: Wanted, seq: int) -> None:
+        """Answer from what was promoted as soon as it is here; forget what is not wanted."""
+        held = self._published.held
+        ids = _ids(wanted)
+        answering, behind_after = held.answering, held.behind_after
+        for generation, state in wanted:
+            if state is not GenerationState.ACTIVE:
+                continue
+            if generation.generation_id in held.servings:
+                answering, behind_after = generation.generation_id, None
+            elif behind_after is None:
+                behind_after = self._seen_seq  # it was promoted after this
+        if answering != held.answering:
+            log.info("replica_switched", generation=str(answering), seq=seq)
+        if (answering, behind_after, ids) != (held.answering, held.behind_after, held.wanted):
+            self._published.put(
+                replace(held, answering=answering, behind_after=behind_after, wanted=ids)
+            )
+        self._seen_seq = seq
+        self._forget({one for one in self._followed if one not in ids and one != answering})
+
+    def _tend(self, wanted: Wanted) -> None:
+        """Load what is missing, renew bases, close encoders, and say how far all that is."""
+        servings = self._published.held.servings
+        for generation, _state in wanted:
+            followed = self._followed.get(generation.generation_id)
+            if followed is None:
+                self._loader.order(generation, trusts_snapshots=self._trusts_snapshots)
+            else:  # not one that was retired: its embeddings may be gone
+                followed.tend_base()
+                self._publish(followed)
+        needed = {generation.bundle_digest for generation, _state in wanted}
+        self._encoders.keep_only(needed | {one.encoder.digest for one in servings.values()})
+        reports = []
+        for generation, state in wanted:
+            if state is GenerationState.BUILDING:
+                warm = servings.get(generation.generation_id)
+                seq = 0 if warm is None else warm.view.seq
+                reports.append(Report(generation.generation_id, seq, warm is not None))
+        self._reporter.tell(reports)
+
+    def _publish(self, followed: Followed) -> None:
+        """Let searches see how far a generation is now."""
+        held, serving = self._published.held, followed.serving
+        generation_id = serving.view.generation_id
+        if held.servings.get(generation_id) is not serving:
+            self._published.put(replace(held, servings={**held.servings, generation_id: serving}))
+
+    def _forget(self, generation_ids: set[UUID]) -> None:
+        if not generation_ids:
             return
-        fresh = self._builder.take(serving.view)
-        if fresh is not None:
-            view = serving.view.rebased(fresh)
-            self._publish(replace(serving, view=view))
-            log.info("replica_rebased", seq=view.seq, segments=view.num_segments)
-        self._builder.order_if_due(serving.view)
+        for generation_id in generation_ids:
+            self._followed.pop(generation_id, None)
+        left = {
+            key: one
+            for key, one in self._published.held.servings.items()
+            if key not in generation_ids
+        }
+        self._published.put(replace(self._published.held, servings=left))
 
-    def _publish(self, serving: Serving | None) -> None:
-        with self._changed:
-            self._serving = serving
-            self._changed.notify_all()
+    def _drop_all(self) -> None:
+        self._followed = {}
+        self._published.put(Held())
 
 
-def _promotes_another(changes: Sequence[Change], generation_id: UUID) -> bool:
-    return any(
-        change.op == ChangeOp.PROMOTE and change.generation_id != generation_id
-        for change in changes
-    )
+def _ids(wanted: Wanted) -> frozenset[UUID]:
+    return frozenset(generation.generation_id for generation, _state in wanted)

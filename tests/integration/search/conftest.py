@@ -7,9 +7,12 @@ import pytest
 from service.encoder import Encoder
 from service.index.replica import IndexReplica
 from service.search import ClipStore, SearchRequest, search
-from tests.factories_gallery import Gallery, until
+from tests.factories_gallery import Gallery, like, until
+from tests.factories_generations import build_generation, embed_in
+from tests.factories_model import make_tiny_bundle
 
 CURSOR_KEY = b"k" * 32
+TEXT = "a red circle"
 
 
 @pytest.fixture
@@ -74,3 +77,43 @@ def ask(read_sessions, storage, settings):
         )
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def other_bundle(tmp_path_factory):
+    """A second bundle, with other random weights."""
+    return make_tiny_bundle(tmp_path_factory.mktemp("other") / "tiny", seed=5)
+
+
+@pytest.fixture
+def other_encoder(other_bundle, settings):
+    """The encoder of the second bundle."""
+    encoder = Encoder(other_bundle, settings)
+    yield encoder
+    encoder.close()
+
+
+@pytest.fixture
+def first(gallery):
+    """Id of the generation that is searched at the start."""
+    return gallery.generation.generation_id
+
+
+@pytest.fixture
+def second(gallery, sessions, other_bundle):
+    """Id of a generation of the second bundle that waits to take over."""
+    return build_generation(sessions, other_bundle, gallery.spec).generation_id
+
+
+@pytest.fixture
+def add_to_both(gallery, sessions, encoder, other_encoder, second):
+    """Add a video to both generations: `add_to_both(0.9, 0.2)`, similar to TEXT in each."""
+
+    def add(in_first, in_second, **options):
+        vector = like(encoder.embed_text(TEXT), in_first)
+        video_id = gallery.add([vector], **options)
+        other = like(other_encoder.embed_text(TEXT), in_second)
+        embed_in(sessions, second, video_id, [other])
+        return video_id
+
+    return add

@@ -215,9 +215,9 @@ def test_a_promoted_generation_switches_index_and_encoder_together(
     other = Gallery(
         sessions, gallery.storage, bundle, digest=bundle_digest(bundle), spec=gallery.spec
     )
-    follow(replica, sessions)
+    promoted = other.generation.generation_id
+    until(lambda: replica.view().generation_id == promoted, what="the switch")
     after = replica.serving()
-    assert after.view.generation_id == other.generation.generation_id
     assert after.encoder.digest == other.generation.bundle_digest != before.encoder.digest
     assert before.view.generation_id == gallery.generation.generation_id
 
