@@ -144,6 +144,15 @@ class Encoder:
         """What the best hit must reach for an answer to be confident; None if nobody knows."""
         return self.spec.confident_probability if self.spec.can_be_unsure else None
 
+    def probability(self, *, similarity: float, log_odds: float) -> float:
+        """Return the match probability of a matched hit, calibrated if the model is."""
+        return self.spec.probability(similarity=similarity, log_odds=log_odds)
+
+    @property
+    def confident_probability(self) -> float | None:
+        """What the best hit must reach for an answer to be confident; None if nobody knows."""
+        return self.spec.confident_probability if self.spec.can_be_unsure else None
+
     def match(
         self, text: str, clips: Sequence[tuple[ClipKey, NDArray[np.uint8]]], deadline: float
     ) -> list[float | None]:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.catalog.tables import JobKind, JobState, VideoState
 from service.cursors import MAX_CURSOR
+from service.search.moments import Confidence
 from service.search.request import MAX_TEXT_CHARS
 
 NUM_TAGS = 50
@@ -177,6 +178,9 @@ class SearchIn(Body):
     filter: SearchFilterIn = Field(default_factory=SearchFilterIn)
     cursor: Cursor | None = None
     min_seq: Count | None = Field(None, description="Wait for this change to be searchable.")
+    include_unsure: Annotated[
+        bool, Field(description="Show the closest moments even if none is a confident match.")
+    ] = False
 
 
 class MomentOut(BaseModel):
@@ -213,3 +217,7 @@ class AnswerOut(BaseModel):
     receipt: ReceiptOut
     next_cursor: str | None
     degraded: bool = Field(description="Re-ranking was not done when the deadline came.")
+    confidence: Confidence = Field(
+        description="`none`: no moment is likely to be what was meant, so none is shown; "
+        "`unknown`: the model's match probabilities were never fitted, or too little was re-ranked."
+    )

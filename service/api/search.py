@@ -67,6 +67,7 @@ async def search_by_link(
     tags: Annotated[list[Tag], Query(alias="tag", max_length=20)] = [],  # noqa: B006
     video_ids: Annotated[list[UUID] | None, Query(alias="video_id", max_length=100)] = None,
     cursor: Cursor | None = None,
+    include_unsure: Annotated[bool, Query()] = False,
 ) -> AnswerOut:
     """Do the same for links: POST knows more."""
     body = SearchIn(
@@ -76,6 +77,7 @@ async def search_by_link(
         group_by=group_by,
         filter=SearchFilterIn(tags=tags, video_ids=video_ids),
         cursor=cursor,
+        include_unsure=include_unsure,
     )
     return await _answer(body, response, state)
 
@@ -116,6 +118,7 @@ def _request(body: SearchIn) -> SearchRequest:
         ),
         cursor=body.cursor,
         min_seq=body.min_seq,
+        include_unsure=body.include_unsure,
     )
 
 
@@ -131,6 +134,7 @@ def _answer_out(answer: Answer) -> AnswerOut:
         receipt=ReceiptOut.model_validate(receipt, from_attributes=True),
         next_cursor=answer.next_cursor,
         degraded=answer.degraded,
+        confidence=answer.confidence,
     )
 
 

@@ -16,8 +16,10 @@ from service.index.replica import IndexReplica, Serving
 from service.search import pages
 from service.search.clips import ClipStore, clip_key
 from service.search.moments import (
+    GOOD_PROBABILITY,
     Candidate,
     best_of_each_video,
+    confidence_in,
     describe,
     in_order,
     join_adjoining,
@@ -174,8 +176,13 @@ def _rerank(
 def _matched(candidate: Candidate, log_odds: float | None, encoder: Encoder) -> Candidate:
     if log_odds is None:
         return candidate
-    score = encoder.rerank_score(similarity=candidate.hit.similarity, log_odds=log_odds)
-    return replace(candidate, log_odds=log_odds, rerank_score=score)
+    similarity = candidate.hit.similarity
+    return replace(
+        candidate,
+        log_odds=log_odds,
+        rerank_score=encoder.rerank_score(similarity=similarity, log_odds=log_odds),
+        probability=encoder.probability(similarity=similarity, log_odds=log_odds),
+    )
 
 
 def _page_of(
@@ -189,8 +196,12 @@ def _page_of(
     watch: Stopwatch,
 ) -> Answer:
     """Join what was not shown yet into moments and cut off one page."""
-    left = [one for one in in_order(candidates) if not page.has_shown(one.hit)]
-    moments = join_adjoining(left)
+    least = serving.encoder.confident_probability
+    confidence = confidence_in(candidates, least=least, is_degraded=is_degraded)
+    is_shown = confidence != "none" or plan.include_unsure
+    ranked = in_order(candidates) if is_shown else []
+    left = [one for one in ranked if not page.has_shown(one.hit)]
+    moments = join_adjoining(left, good=GOOD_PROBABILITY if least is None else least)
     if plan.group_by == "video":
         moments = best_of_each_video(moments)
     shown = list(islice(moments, plan.limit))
@@ -211,5 +222,6 @@ def _page_of(
         ),
         next_cursor=pages.encode(page.after(shown, plan), cursor_key) if has_more else None,
         degraded=is_degraded,
+        confidence=confidence,
         timings_ms=watch.timings_ms(),
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 from service.catalog.index_queries import LiveSegment
@@ -17,6 +18,9 @@ CLOSE_SIMILARITY = 0.9
 TOUCHING_S = 0.05
 """Segments that end and begin within this adjoin (rounding of time stamps)."""
 
+Confidence = Literal["confident", "none", "unknown"]
+"""Whether an answer holds what was meant, as far as the model knows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -28,6 +32,7 @@ class Candidate:
         place: among all candidates by similarity, 1 = best.
         log_odds: answer of the fused pass; None if it was not re-ranked.
         rerank_score: what it is ordered by then (`RetrievalSpec.rerank_score`).
+        probability: match probability then (`RetrievalSpec.probability`).
     """
 
     hit: Hit
@@ -35,11 +40,7 @@ class Candidate:
     place: int
     log_odds: float | None = None
     rerank_score: float | None = None
-
-    @property
-    def probability(self) -> float | None:
-        """Match probability; None if it was not re-ranked."""
-        return None if self.log_odds is None else sigmoid(self.log_odds)
+    probability: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +74,22 @@ class Moment:
     thumbnail_ordinal: int
 
 
-def sigmoid(log_odds: float) -> float:
-    """Return the probability that log-odds stand for."""
-    return 0.5 * (1.0 + math.tanh(0.5 * log_odds))
+def confidence_in(
+    candidates: Sequence[Candidate], *, least: float | None, is_degraded: bool
+) -> Confidence:
+    """Tell whether the best of all candidates is good enough to be shown as an answer.
+
+    Args:
+        candidates: all of them, on whatever page they are shown.
+        least: probability that one of them must reach; None if the model cannot tell.
+        is_degraded: some that should have been re-ranked were not.
+    """
+    known = [one.probability for one in candidates if one.probability is not None]
+    if least is None or not known:
+        return "unknown"
+    if max(known) >= least:
+        return "confident"
+    return "unknown" if is_degraded else "none"
 
 
 def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -83,13 +97,19 @@ def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=_standing)
 
 
-def join_adjoining(ranked: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+def join_adjoining(
+    ranked: Sequence[Candidate], *, good: float = GOOD_PROBABILITY
+) -> Iterator[list[Candidate]]:
     """Group candidates, best first, into moments, best first.
 
     The best segment that is left begins a moment. It grows by the better of its two neighbours
     (ordinal one less or one more, touching or overlapping in time) as long as that neighbour is
     a candidate, is free, and is *close to the best segment* (not to the one beside it, so that
     a moment cannot creep through a whole video), up to MAX_SEGMENTS. See `is_close`.
+
+    Args:
+        ranked: in the order of `in_order`.
+        good: match probability from which a segment is an answer at all.
     """
     free = {(one.hit.seq, one.hit.ordinal): one for one in ranked}  # one seq is one video
     for best in ranked:
@@ -102,7 +122,7 @@ def join_adjoining(ranked: Sequence[Candidate]) -> Iterator[list[Candidate]]:
                 for edge, step in ((moment[0], -1), (moment[-1], +1))
                 if (other := free.get((best.hit.seq, edge.hit.ordinal + step)))
                 and _touch(edge, other)
-                and is_close(other, best)
+                and is_close(other, best, good)
             ]
             if not neighbours:
                 break
@@ -112,16 +132,17 @@ def join_adjoining(ranked: Sequence[Candidate]) -> Iterator[list[Candidate]]:
         yield moment
 
 
-def is_close(other: Candidate, best: Candidate) -> bool:
+def is_close(other: Candidate, best: Candidate, good: float = GOOD_PROBABILITY) -> bool:
     """Tell whether a segment is about as good an answer as the best of its moment.
 
-    If both were re-ranked: each is more likely than not, and the other has at least 0.7 of the
-    best's probability. Else by similarity: at least 0.9 of the best's.
+    If both were re-ranked: each is good (more likely than not; of a calibrated model, what a
+    confident answer must reach), and the other has at least 0.7 of the best's probability. Else
+    by similarity: at least 0.9 of the best's.
     """
-    if best.probability is not None and best.probability < GOOD_PROBABILITY:
+    if best.probability is not None and best.probability < good:
         return False
     if best.probability is not None and other.probability is not None:
-        floor = max(GOOD_PROBABILITY, CLOSE_PROBABILITY * best.probability)
+        floor = max(good, CLOSE_PROBABILITY * best.probability)
         return other.probability >= floor
     return other.hit.similarity >= CLOSE_SIMILARITY * best.hit.similarity > 0
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from service.catalog.index_queries import VideoFilter
 from service.errors import InvalidInputError
-from service.search.moments import Moment
+from service.search.moments import Confidence, Moment
 from service.settings import Settings
 
 MAX_TEXT_CHARS = 500
@@ -32,6 +32,7 @@ class SearchRequest:
         filter: which videos may be found.
         cursor: `next_cursor` of the page before.
         min_seq: a change that must be searchable, to read one's own writes.
+        include_unsure: show the closest moments even if none is a confident match.
     """
 
     text: str
@@ -43,6 +44,7 @@ class SearchRequest:
     filter: VideoFilter = field(default_factory=VideoFilter)
     cursor: str | None = None
     min_seq: int | None = None
+    include_unsure: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class Plan:
     deadline_s: float
     group_by: GroupBy
     filter: VideoFilter
+    include_unsure: bool
     digest: str
 
 
@@ -90,10 +93,12 @@ class Answer:
     """One page of moments, best first.
 
     Attributes:
-        moments: may be fewer than the limit.
+        moments: may be fewer than the limit; none if the confidence is `none`, unless the
+            request wants the closest ones all the same.
         receipt: what answered.
         next_cursor: for the next page; None if this is the last.
         degraded: re-ranking was not done when the deadline came.
+        confidence: see `service.search.moments.confidence_in`.
         timings_ms: time by stage (wait, embed, faiss, sql, clips, match, other), and total.
     """
 
@@ -101,6 +106,7 @@ class Answer:
     receipt: Receipt
     next_cursor: str | None
     degraded: bool
+    confidence: Confidence
     timings_ms: Mapping[str, float]
 
 
@@ -115,7 +121,14 @@ def make_plan(request: SearchRequest, settings: Settings) -> Plan:
     rerank_depth = _first(request.rerank_depth, settings.rerank_depth)
     deadline_ms = _first(request.deadline_ms, settings.search_deadline_ms)
     wanted = replace(request.filter, tags=request.filter.tags or None)
-    decisive = (text, candidates, rerank_depth, request.group_by, _canonical(wanted))
+    decisive = (
+        text,
+        candidates,
+        rerank_depth,
+        request.group_by,
+        request.include_unsure,
+        _canonical(wanted),
+    )
     return Plan(
         text=text,
         limit=request.limit,
@@ -124,6 +137,7 @@ def make_plan(request: SearchRequest, settings: Settings) -> Plan:
         deadline_s=deadline_ms / 1000,
         group_by=request.group_by,
         filter=wanted,
+        include_unsure=request.include_unsure,
         digest=hashlib.sha256(repr(decisive).encode()).hexdigest()[:24],
     )
 

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from model.retrieval import sigmoid
 from service.catalog.change_queries import read_counter
 from service.catalog.index_queries import VideoFilter
 from service.encoder import ClipKey
 from service.errors import InvalidInputError, UnavailableError
-from service.search.moments import sigmoid
 from tests.factories_gallery import like, until
 
 TEXT = "a red circle"
@@ -106,8 +106,9 @@ def test_match_probabilities_are_those_of_the_stored_clips(
     make_replica, add, ask, encoder, gallery
 ):
     video_id = add(0.9, 0.1, has_clips=True)
-    (best, other) = ask(make_replica(), rerank_depth=1).moments
-    assert other.match_probability is None
+    answer = ask(make_replica(), rerank_depth=1)
+    (best, other) = answer.moments
+    assert (other.match_probability, answer.confidence) == (None, "unknown")
     folder = next((gallery.storage.root / "derived" / str(video_id)).iterdir())
     clip = gallery.storage.read_clip(f"derived/{video_id}/{folder.name}", best.segments[0])
     (expected,) = encoder.match(TEXT, [(ClipKey(uuid4(), 1, 0), clip)], time.monotonic() + 60)

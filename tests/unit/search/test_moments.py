@@ -6,16 +6,17 @@ from uuid import UUID
 
 import pytest
 
+from model.retrieval import sigmoid
 from service.catalog.index_queries import LiveSegment
 from service.index.faiss_index import Hit
 from service.search.moments import (
     MAX_SEGMENTS,
     Candidate,
     best_of_each_video,
+    confidence_in,
     describe,
     in_order,
     join_adjoining,
-    sigmoid,
 )
 
 VIDEO, OTHER = UUID(int=1), UUID(int=2)
@@ -47,14 +48,22 @@ def candidates(*rows, video=VIDEO, first_place=1, length_s=4.0, every_s=4.0):
         hit = Hit(video, 1, video.int, ordinal, similarity)
         odds = None if probability is None else log_odds(probability)
         made.append(
-            Candidate(hit=hit, segment=segment, place=place, log_odds=odds, rerank_score=odds)
+            Candidate(
+                hit=hit,
+                segment=segment,
+                place=place,
+                log_odds=odds,
+                rerank_score=odds,
+                probability=probability,
+            )
         )
     return made
 
 
-def ordinals(made):
+def ordinals(made, **options):
     """Return the ordinals of each moment, in the order shown."""
-    return [[one.hit.ordinal for one in moment] for moment in join_adjoining(in_order(made))]
+    moments = join_adjoining(in_order(made), **options)
+    return [[one.hit.ordinal for one in moment] for moment in moments]
 
 
 def test_matched_segments_are_ordered_by_the_score_that_the_model_gives_them():
@@ -90,6 +99,32 @@ def test_a_much_worse_neighbour_stays_apart():
 
 def test_two_bad_matches_do_not_join_though_they_are_close():
     assert ordinals(candidates((5, 0.5, 0.3), (6, 0.5, 0.3))) == [[5], [6]]
+
+
+def test_a_calibrated_model_joins_what_it_is_confident_of():
+    made = candidates(
+        (5, 0.5, 0.3), (6, 0.5, 0.25), (4, 0.5, 0.15), (9, 0.5, 0.05), (10, 0.5, 0.05)
+    )
+    assert ordinals(made, good=0.1) == [[5, 6], [4], [9], [10]]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "least", "is_degraded", "confidence"),
+    [
+        ([0.2, 0.5], 0.4, False, "confident"),
+        ([0.4], 0.4, False, "confident"),
+        ([0.2, 0.3], 0.4, False, "none"),
+        ([0.3, None], 0.4, False, "none"),
+        ([0.3, None], 0.4, True, "unknown"),
+        ([0.5, None], 0.4, True, "confident"),
+        ([0.2, 0.9], None, False, "unknown"),
+        ([None, None], 0.4, False, "unknown"),
+        ([], 0.4, False, "unknown"),
+    ],
+)
+def test_an_answer_is_as_confident_as_its_best_match(probabilities, least, is_degraded, confidence):
+    made = candidates(*((place, 0.5, value) for place, value in enumerate(probabilities)))
+    assert confidence_in(made, least=least, is_degraded=is_degraded) == confidence
 
 
 def test_without_a_match_similarity_decides():
