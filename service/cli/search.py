@@ -19,12 +19,18 @@ from service.cli.console import (
 )
 
 
+HOW_TO_SEE_THE_CLOSEST = " `--include-unsure` shows the closest moments anyway."
+
+
 def search(
     text: Annotated[str, typer.Argument(help="What happens in the moment you look for.")],
     *,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many moments.")] = 10,
     tag: Annotated[list[str] | None, typer.Option(help="Only videos with this tag.")] = None,
     by_video: Annotated[bool, typer.Option(help="Only the best moment of each video.")] = False,
+    include_unsure: Annotated[
+        bool, typer.Option(help="Show the closest moments even if none is a confident match.")
+    ] = False,
     as_json: JsonOption = False,
     url: UrlOption = None,
     key: KeyOption = None,
@@ -35,6 +41,8 @@ def search(
         "limit": limit,
         "group_by": "video" if by_video else "moment",
     }
+    if include_unsure:
+        request["include_unsure"] = True
     if tag:
         request["filter"] = {"tags": tag}
     with open_api(url, key) as api:
@@ -42,12 +50,15 @@ def search(
         if as_json:
             print_json(answer)
             return
-        if not answer["moments"]:
+        if answer.get("confidence") == "none":
+            err.print("No confident match." + ("" if include_unsure else HOW_TO_SEE_THE_CLOSEST))
+        elif not answer["moments"]:
             out.print(
                 f"Nothing found. Upload videos first (`{command_name()} ingest FOLDER`), or wait "
                 "until those that are there are processed.",
                 soft_wrap=True,
             )
+        if not answer["moments"]:
             return
         print_table(moments_table(answer["moments"], base_url=api.url))
         if answer.get("degraded"):

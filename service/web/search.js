@@ -30,6 +30,7 @@ async function ask(request, { isMore }) {
   const mine = running;
   $("search-error").textContent = "";
   $("search-status").textContent = "Searching …";
+  $("show-closest").hidden = true;
   $("moments").setAttribute("aria-busy", "true"); // the button stays usable: a new search replaces this one
   try {
     const answer = await call("POST", "/v1/search", request, { signal: mine.signal });
@@ -54,8 +55,12 @@ function show(answer, isMore) {
   shown += cards.length;
   asked.cursor = answer.next_cursor;
   $("more-moments").hidden = !answer.next_cursor;
+  const isNoise = answer.confidence === "none";
+  $("show-closest").hidden = !isNoise || shown > 0;
   const degraded = answer.degraded ? " Time ran out before all could be looked at closely." : "";
-  $("search-status").textContent = shown
+  $("search-status").textContent = isNoise
+    ? `No confident match for “${asked.text}”.${shown ? " These are the closest moments." : ""}`
+    : shown
     ? `${plural(shown, "moment")} for “${asked.text}”, best first.${degraded}`
     : "Nothing found. Upload a video first, wait until yours are processed, or loosen the filters.";
   if (isMore) cards[0]?.querySelector("button")?.focus();
@@ -98,6 +103,10 @@ export function startSearch() {
     asked = requestOf(event.target);
     if (!asked.text) return;
     history.replaceState(null, "", `?q=${encodeURIComponent(asked.text)}`);
+    ask(asked, { isMore: false });
+  });
+  $("show-closest").addEventListener("click", () => {
+    asked.include_unsure = true;
     ask(asked, { isMore: false });
   });
   $("more-moments").addEventListener("click", () => ask(asked, { isMore: true }));
