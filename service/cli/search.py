@@ -18,7 +18,6 @@ from service.cli.console import (
     print_table,
 )
 
-
 HOW_TO_SEE_THE_CLOSEST = " `--include-unsure` shows the closest moments anyway."
 
 
