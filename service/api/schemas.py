@@ -155,6 +155,17 @@ class JobPage(BaseModel):
     jobs: list[JobOut]
 
 
+class ReceiptIn(Body):
+    """The receipt of an earlier answer, as it was given."""
+
+    model_version_id: UUID
+    generation_id: UUID
+    epoch: Annotated[str, StringConstraints(min_length=1, max_length=64), Storable]
+    seq: Count
+    candidates: Count
+    reranked: Count
+
+
 class SearchFilterIn(Body):
     """Which videos may be found."""
 
@@ -178,6 +189,9 @@ class SearchIn(Body):
     filter: SearchFilterIn = Field(default_factory=SearchFilterIn)
     cursor: Cursor | None = None
     min_seq: Count | None = Field(None, description="Wait for this change to be searchable.")
+    receipt: ReceiptIn | None = Field(
+        None, description="Of an earlier answer: search what it searched, as it was then."
+    )
     include_unsure: Annotated[
         bool, Field(description="Show the closest moments even if none is a confident match.")
     ] = False

@@ -30,7 +30,7 @@ from service.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from service.search import Answer, Moment, SearchRequest, search
+from service.search import Answer, Moment, Receipt, SearchRequest, search
 
 router = APIRouter(
     prefix="/v1/search",
@@ -118,6 +118,7 @@ def _request(body: SearchIn) -> SearchRequest:
         ),
         cursor=body.cursor,
         min_seq=body.min_seq,
+        receipt=Receipt(**body.receipt.model_dump()) if body.receipt else None,
         include_unsure=body.include_unsure,
     )
 

@@ -11,8 +11,10 @@ from service.catalog.index_queries import SegmentKey, filter_video_ids
 from service.catalog.live_queries import live_segments
 from service.catalog.session import Sessions
 from service.encoder import Encoder
+from service.errors import BadRequestError
 from service.index.faiss_index import Hit
-from service.index.replica import IndexReplica, Serving
+from service.index.replica import IndexReplica
+from service.index.serving import Serving
 from service.search import pages
 from service.search.clips import ClipStore, clip_key
 from service.search.moments import (
@@ -50,15 +52,15 @@ def search(
 
     Raises:
         InvalidInputError: the text cannot be searched for.
-        BadRequestError: the cursor is not of this search.
-        ConflictError: the cursor is of an index that was replaced.
+        BadRequestError: the cursor is not of this search, or no answer had this receipt.
+        ConflictError: the cursor or the receipt is of an index that is not kept any more.
         UnavailableError: the index is not ready or too far behind, or too many searches wait.
     """
     watch = Stopwatch()
     plan = make_plan(request, settings)
-    page = pages.decode(request.cursor, plan, cursor_key) if request.cursor else None
+    page = _page_asked(request, plan, cursor_key)
     with watch.stage("wait"):
-        serving = _serving_for(page, request.min_seq or 0, replica)
+        serving = _serving_for(page, request, replica)
     if page is None:
         page = Page.first(serving.view, plan)
     with watch.stage("embed"):
@@ -106,13 +108,33 @@ class Stopwatch:
         return {name: round(seconds * 1000, 3) for name, seconds in spent.items()}
 
 
-def _serving_for(page: Page | None, min_seq: int, replica: IndexReplica) -> Serving:
+def _page_asked(request: SearchRequest, plan: Plan, cursor_key: bytes) -> Page | None:
+    """Return the page that a cursor or a receipt asks for; None: the first of a new list."""
+    replayed = Page.replay(request.receipt, plan) if request.receipt else None
+    if request.cursor is None:
+        return replayed
+    page = pages.decode(request.cursor, plan, cursor_key)
+    if replayed is not None and not page.is_of(replayed):
+        raise BadRequestError(
+            "The cursor is not of the answer that the receipt belongs to.", reason="bad_cursor"
+        )
+    return page
+
+
+def _serving_for(page: Page | None, request: SearchRequest, replica: IndexReplica) -> Serving:
     """Return index and encoder, caught up with what the client has seen."""
+    min_seq = request.min_seq or 0
     if page is None:
         return replica.serving(min_seq=min_seq)
-    page.check(replica.serving().view)
-    serving = replica.serving(min_seq=max(min_seq, page.seq))
+    page.check(replica.serving(generation_id=page.generation_id).view)
+    serving = replica.serving(min_seq=max(min_seq, page.seq), generation_id=page.generation_id)
     page.check(serving.view)
+    receipt = request.receipt
+    if receipt is not None and receipt.model_version_id != serving.view.model_version_id:
+        raise BadRequestError(
+            "No answer had this receipt: its index is not of its model version.",
+            reason="bad_receipt",
+        )
     return serving
 
 

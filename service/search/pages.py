@@ -15,7 +15,7 @@ from service.errors import BadRequestError, ConflictError
 from service.index.faiss_index import Hit
 from service.index.view import IndexView
 from service.search.moments import Candidate
-from service.search.request import Plan
+from service.search.request import Plan, Receipt
 
 KIND = "search"
 
@@ -48,6 +48,16 @@ class Page:
             generation_id=view.generation_id, epoch=view.epoch, seq=view.seq, digest=plan.digest
         )
 
+    @classmethod
+    def replay(cls, receipt: Receipt, plan: Plan) -> "Page":
+        """Return the first page of a list as it was when it was first shown."""
+        return cls(
+            generation_id=receipt.generation_id,
+            epoch=receipt.epoch,
+            seq=receipt.seq,
+            digest=plan.digest,
+        )
+
     def has_shown(self, hit: Hit) -> bool:
         """Tell whether a segment, or all of its video, is done with."""
         ordinals = self.shown.get(hit.seq)
@@ -70,16 +80,21 @@ class Page:
             shown=shown,
         )
 
+    def is_of(self, other: "Page") -> bool:
+        """Tell whether two pages are of one list."""
+        mine = (self.generation_id, self.epoch, self.seq, self.digest)
+        return mine == (other.generation_id, other.epoch, other.seq, other.digest)
+
     def check(self, view: IndexView) -> None:
         """Refuse to go on in another list.
 
         Raises:
-            ConflictError: the index was switched, or the database restored, since the first page.
+            ConflictError: the database was restored since the first page.
         """
         if (self.generation_id, self.epoch) != (view.generation_id, view.epoch):
             raise ConflictError(
-                "The index was replaced since the first page; search again from the start.",
-                reason="cursor_outdated",
+                "This is of another history, before a restore of the database; search again.",
+                reason="other_history",
             )
 
 

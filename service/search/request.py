@@ -19,6 +19,27 @@ GroupBy = Literal["moment", "video"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What answered.
+
+    Attributes:
+        model_version_id: the bundle that embedded the query.
+        generation_id: the index that was searched.
+        epoch: history of the change log.
+        seq: last change that the answer contains; of all pages, that of the first.
+        candidates: segments that FAISS found and that are still live.
+        reranked: how many of them the fused pass has matched.
+    """
+
+    model_version_id: UUID
+    generation_id: UUID
+    epoch: str
+    seq: int
+    candidates: int
+    reranked: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchRequest:
     """What a client asks for; what is None is taken from the settings.
 
@@ -33,6 +54,7 @@ class SearchRequest:
         cursor: `next_cursor` of the page before.
         min_seq: a change that must be searchable, to read one's own writes.
         include_unsure: show the closest moments even if none is a confident match.
+        receipt: of an earlier answer: search what it searched, as it was then.
     """
 
     text: str
@@ -45,6 +67,7 @@ class SearchRequest:
     cursor: str | None = None
     min_seq: int | None = None
     include_unsure: bool = False
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,27 +88,6 @@ class Plan:
     filter: VideoFilter
     include_unsure: bool
     digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Receipt:
-    """What answered.
-
-    Attributes:
-        model_version_id: the bundle that embedded the query.
-        generation_id: the index that was searched.
-        epoch: history of the change log.
-        seq: last change that the answer contains; of all pages, that of the first.
-        candidates: segments that FAISS found and that are still live.
-        reranked: how many of them the fused pass has matched.
-    """
-
-    model_version_id: UUID
-    generation_id: UUID
-    epoch: str
-    seq: int
-    candidates: int
-    reranked: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ import pytest
 from tests.acceptance.api_server import poll, send_video
 from tests.acceptance.test_api_errors import check_problem
 
+NO_GENERATION = {"generation_id": str(uuid4())}
+
 
 @pytest.fixture
 def found(client, ready):
@@ -44,13 +46,25 @@ def test_an_answer_carries_a_receipt_and_says_what_took_how_long(client, ready, 
     response = client.post("/v1/search", json={"text": "a red circle"})
     answer = response.json()
 
-    assert set(answer) == {"moments", "receipt", "next_cursor", "degraded"}
+    assert set(answer) == {"moments", "receipt", "next_cursor", "degraded", "confidence"}
     system = client.get("/v1/system").json()
     assert answer["receipt"]["generation_id"] == system["model"]["generation_id"]
     assert answer["receipt"]["model_version_id"] == system["model"]["model_version_id"]
     assert answer["receipt"]["seq"] > 0
     assert re.fullmatch(r"(\w+;dur=\d+\.\d(, )?)+", response.headers["server-timing"])
     assert "total;dur=" in response.headers["server-timing"]
+
+
+def test_a_receipt_sent_back_gives_the_same_list(client, ready, found):
+    body = {"text": "a red circle", "filter": {"video_ids": [ready["id"]]}}
+    receipt = client.post("/v1/search", json=body).json()["receipt"]
+    again = client.post("/v1/search", json={**body, "receipt": receipt}).json()
+    assert again["moments"] == found
+    assert again["receipt"] == receipt
+    gone = client.post("/v1/search", json={**body, "receipt": {**receipt, **NO_GENERATION}})
+    check_problem(gone, 409, "generation_gone")
+    torn = client.post("/v1/search", json={**body, "receipt": {"seq": 1}})
+    check_problem(torn, 422, "invalid_input")
 
 
 def test_get_finds_the_same_as_post(client, ready, found):
