@@ -100,6 +100,7 @@ class Running:
     def _open_encoder(self, generation: ActiveGeneration) -> Encoder:
         loaded = self._encoder
         if loaded is not None and loaded.digest == generation.bundle_digest:
+            self._encoder = None  # it is the replica's now, which closes it
             return loaded
         settings = self.state.settings
         return Encoder(find_bundle(generation, Registry(settings.data_dir), None), settings)
