@@ -17,7 +17,31 @@ RATE_AT_128 = 5e-4
 
 
 class TuningError(ValueError):
-    """Nothing can be tuned; the message says why and what to do."""
+    """Nothing can be tuned; the message says why and what to do.
+
+    Attributes:
+        reason: in one word, for programs.
+    """
+
+    reason = "bad_choices"
+
+
+class TooFewPairsError(TuningError):
+    """What is left to train on does not suffice."""
+
+    reason = "too_few_pairs"
+
+
+class UndecodableError(TuningError):
+    """No video can be used."""
+
+    reason = "undecodable"
+
+
+class OtherRunError(TuningError):
+    """What is in the folder is not of this run."""
+
+    reason = "other_run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +118,12 @@ def plan_for(
         processes: that share a batch.
 
     Raises:
-        TuningError: there are fewer than two pairs for each process, or for a batch.
+        TooFewPairsError: fewer than two, than a batch, or than processes.
     """
     batch = choices.batch or min(LARGEST_BATCH * processes, num_pairs)
     batch -= batch % processes
     if not 2 <= batch <= num_pairs:  # noqa: PLR2004 - one and another
-        raise TuningError(
+        raise TooFewPairsError(
             f"{num_pairs} pairs do not make batches of {choices.batch or 2} for {processes} "
             "processes; give more pairs or a smaller batch"
         )

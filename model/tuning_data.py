@@ -6,7 +6,7 @@ from typing import Any
 
 from model.clip_store import ClipStore, LeftOut, all_captions
 from model.pairs import VideoPair
-from model.tuning_choices import TuningError
+from model.tuning_choices import TooFewPairsError, UndecodableError
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def read_data(pairs: Sequence[VideoPair], facts: dict[str, Any]) -> RunData:
         facts: what `check_data` found.
 
     Raises:
-        TuningError: nothing of it can be used.
+        TooFewPairsError: there are none.
+        UndecodableError: none of them can be used.
     """
     absent, reasons = frozenset(facts["absent"]), dict(facts["left_out"])
     kept = [pair.without(absent) for pair in pairs]
@@ -63,9 +64,9 @@ def read_data(pairs: Sequence[VideoPair], facts: dict[str, Any]) -> RunData:
     left_out = [LeftOut(kept[i], reason) for i, reason in reasons.items()]
     if not usable:
         if not left_out:
-            raise TuningError("there are no pairs to train on; add captions")
+            raise TooFewPairsError("there are no pairs to train on; add captions")
         first = left_out[0]
-        raise TuningError(
+        raise UndecodableError(
             f"none of the {len(left_out)} videos can be used; the first, "
             f"{first.pair.path}: {first.reason}"
         )

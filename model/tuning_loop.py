@@ -16,7 +16,7 @@ from model.pair_batches import PairBatches
 from model.pairs import VideoPair
 from model.stopping import stop_requests
 from model.train import Step, Training
-from model.tuning_choices import TuningError
+from model.tuning_choices import TooFewPairsError
 from model.tuning_listener import Listener
 from model.tuning_network import AnyRecipe
 from model.word_dropout import WordDropout, leave_out_words
@@ -61,7 +61,7 @@ class Loop:
         """Take steps to the end or until asked to stop; stopped, leave a checkpoint.
 
         Raises:
-            TuningError: too few pairs are left.
+            TooFewPairsError: after deletions.
             TrainingError: see `Training.run`.
         """
         with stop_requests() as request:
@@ -135,7 +135,7 @@ class Loop:
         self.batches = replace(self.batches, forgotten=forgotten)
         left = [pair for pair in self.batches.pairs if pair.left(forgotten)]
         if len(left) < max(FEWEST, self.processes.count):
-            raise TuningError(
+            raise TooFewPairsError(
                 f"{len(left)} of {len(self.batches.pairs)} pairs are left after deletions: too few "
                 "to train on"
             )

@@ -22,7 +22,7 @@ from model.distributed import Processes, share_object
 from model.pair_batches import PairBatches
 from model.pairs import VideoPair
 from model.train import OutOfMemoryError, Training
-from model.tuning_choices import Choices, TuningError, plan_for
+from model.tuning_choices import Choices, OtherRunError, TuningError, plan_for
 from model.tuning_data import RunData, check_data, read_data
 from model.tuning_listener import Listener, Prepared, Tuned
 from model.tuning_loop import Loop
@@ -182,16 +182,16 @@ class Run:
     ) -> Checkpoint | None:
         work = self.places.work
         if resume == "no" and not checkpoints.is_empty:
-            raise TuningError(
+            raise OtherRunError(
                 f"{work} holds a run that was interrupted: go on with it by --resume, or remove "
                 "that folder to start anew"
             )
         try:
             found = checkpoints.newest(lambda said: listener.noticed("checkpoint_damaged", said))
         except CheckpointError as error:
-            raise TuningError(str(error)) from error
+            raise OtherRunError(str(error)) from error
         if found is None and resume == "yes":
-            raise TuningError(f"{work} holds no run that could be resumed")
+            raise OtherRunError(f"{work} holds no run that could be resumed")
         return found
 
     def _open_data(

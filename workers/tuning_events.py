@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from model.estimating import Estimate
+
 PREPARING, TRAINING, EVALUATING = "preparing", "training", "evaluating"
 
 
@@ -92,7 +94,7 @@ class Notice:
     """What a person should know.
 
     Reasons: `micro_batch_halved`, `checkpoint_damaged`, `checkpoint_failed`, `pairs_forgotten`,
-    `negatives_not_trained`.
+    `negatives_not_trained`, `gallery_unusable`, `compared_on_cpu`.
     """
 
     event: ClassVar[str] = "notice"
@@ -135,8 +137,8 @@ class Done:
 class Failed:
     """It cannot be done; started again it fails again.
 
-    Reasons: `bad_folder`, `base_changed`, `bad_bundle`, `bad_choices`, `no_pairs`,
-    `not_finite`, `out_of_memory`, `undecodable`, `disk_full`.
+    Reasons: `bad_folder`, `bad_bundle`, `bad_choices`, `too_few_pairs`,
+    `undecodable`, `other_run`, `not_finite`, `out_of_memory`, `disk_full`.
     """
 
     event: ClassVar[str] = "failed"
@@ -157,33 +159,6 @@ Event = (
     | Failed
 )
 _EVENTS: dict[str, type[Any]] = {kind.event: kind for kind in Event.__args__}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a run would take; the one line that `--estimate` prints.
-
-    Attributes:
-        steps: in all.
-        batch: clips a step.
-        clips: that would be trained on.
-        new_words: that the tokenizer would learn.
-        micro_batch: clips that fit into memory at a time; None: the whole batch.
-        step_s: one step, seconds.
-        seconds: all steps, without decoding and without the comparison.
-        memory_bytes: most that was used by a step: of the device, or of the process on a CPU.
-        decode_s: decoding all clips, seconds.
-    """
-
-    steps: int
-    batch: int
-    clips: int
-    new_words: int
-    micro_batch: int | None
-    step_s: float
-    seconds: float
-    memory_bytes: int
-    decode_s: float
 
 
 def to_line(event: Event | Estimate) -> str:

@@ -98,7 +98,7 @@ def read_plan(folder: Path) -> TuningPlan:
     """
     try:
         found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        choices = _with_tuples(found.pop("choices"))
+        choices = _with_tuples(found.pop("choices", {}))
         return TuningPlan(choices=Choices(**choices), **_with_paths(found))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FolderError(f"{folder / PLAN} cannot be used: {error}") from error
