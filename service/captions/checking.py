@@ -31,7 +31,7 @@ def check_text(text: str) -> str:
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     if not 1 <= len(plain) <= MAX_TEXT:
         raise InvalidInputError(f"A text has 1 to {MAX_TEXT} characters; this has {len(plain)}.")
-    if any(unicodedata.category(c) in FORBIDDEN for c in plain):
+    if not plain.isprintable() and any(unicodedata.category(c) in FORBIDDEN for c in plain):
         raise InvalidInputError("A text must not hold control characters.")
     return plain
 
