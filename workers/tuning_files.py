@@ -27,6 +27,7 @@ from workers.tuning_folder import (
     write_pairs,
     write_plan,
 )
+from workers.tuning_gallery import write_live_gallery
 
 
 class RunFolder:
@@ -98,6 +99,13 @@ def _write(path: Path, job: Job, resources: Resources) -> None:
     groups = _groups((record.tuning.plan or {}).get("duplicates", []))
     write_pairs(path, [_line(row, groups, resources) for row in pairs])
     _sync(path / PAIRS)
+    write_live_gallery(
+        path,
+        reads=resources.reads,
+        storage=resources.storage,
+        held_out={row.pair.video_id for row in pairs if row.pair.is_held_out},
+        seed=plan.choices.seed,
+    )
     draft = path / "draft"
     draft.mkdir(exist_ok=True)
     write_plan(draft, plan)
