@@ -1,33 +1,19 @@
 """The story of a search."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import islice
-from uuid import UUID
 
-from service.catalog.index_queries import SegmentKey, filter_video_ids
-from service.catalog.live_queries import live_segments
 from service.catalog.session import Sessions
-from service.encoder import Encoder
 from service.errors import BadRequestError
-from service.index.faiss_index import Hit
 from service.index.replica import IndexReplica
 from service.index.serving import Serving
 from service.search import pages
-from service.search.clips import ClipStore, clip_key
-from service.search.moments import (
-    GOOD_PROBABILITY,
-    Candidate,
-    best_of_each_video,
-    confidence_in,
-    describe,
-    in_order,
-    join_adjoining,
-)
+from service.search.clips import ClipStore
+from service.search.moments import Candidate, confidence_in, describe, in_order
 from service.search.pages import Page
+from service.search.ranking import allowed_videos, live_candidates, moments_of, rerank
 from service.search.request import Answer, Plan, Receipt, SearchRequest, make_plan
+from service.search.stopwatch import Stopwatch
 from service.settings import Settings
 
 
@@ -66,12 +52,12 @@ def search(
     with watch.stage("embed"):
         query = serving.encoder.embed_text(plan.text)
     with watch.stage("sql"):
-        allowed = _allowed(plan, reads)
+        allowed = allowed_videos(plan, reads)
     with watch.stage("faiss"):
         hits = serving.view.search(query, plan.candidates, allowed, max_seq=page.seq)
     with watch.stage("sql"):
-        candidates = _live(hits, reads, serving.view.generation_id)
-    candidates, is_degraded = _rerank(
+        candidates = live_candidates(hits, reads, serving.view.generation_id)
+    candidates, is_degraded = rerank(
         candidates, plan, encoder=serving.encoder, clips=clips, watch=watch
     )
     return _page_of(
@@ -83,29 +69,6 @@ def search(
         cursor_key=cursor_key,
         watch=watch,
     )
-
-
-class Stopwatch:
-    """Add up the time that the stages of a search take."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self._spent_s: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time inside as that of a stage."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._spent_s[name] = self._spent_s.get(name, 0.0) + time.monotonic() - began
-
-    def timings_ms(self) -> dict[str, float]:
-        """Return the time by stage, the rest as `other`, and the total, milliseconds."""
-        total_s = time.monotonic() - self.began
-        spent = {**self._spent_s, "other": total_s - sum(self._spent_s.values()), "total": total_s}
-        return {name: round(seconds * 1000, 3) for name, seconds in spent.items()}
 
 
 def _page_asked(request: SearchRequest, plan: Plan, cursor_key: bytes) -> Page | None:
@@ -138,75 +101,6 @@ def _serving_for(page: Page | None, request: SearchRequest, replica: IndexReplic
     return serving
 
 
-def _allowed(plan: Plan, reads: Sessions) -> set[UUID] | None:
-    """Return the videos that may be found; None if all may."""
-    if plan.filter.is_empty:
-        return None
-    with reads() as session:
-        return filter_video_ids(session, plan.filter)
-
-
-def _live(hits: Sequence[Hit], reads: Sessions, generation_id: UUID) -> list[Candidate]:
-    """Leave out what was deleted or replaced since the replica learned of it."""
-    if not hits:
-        return []
-    with reads() as session:
-        keys = [SegmentKey(hit.video_id, hit.ordinal) for hit in hits]
-        segments = live_segments(session, keys, generation_id)
-    live = [
-        (hit, segment)
-        for hit, segment in zip(hits, segments, strict=True)
-        if segment is not None and segment.video_version == hit.version
-    ]
-    return [
-        Candidate(hit=hit, segment=segment, place=place)
-        for place, (hit, segment) in enumerate(live, start=1)
-    ]
-
-
-def _rerank(
-    candidates: list[Candidate],
-    plan: Plan,
-    *,
-    encoder: Encoder,
-    clips: ClipStore,
-    watch: Stopwatch,
-) -> tuple[list[Candidate], bool]:
-    """Match the best candidates with the text, as far as the deadline allows.
-
-    Returns:
-        All candidates, and whether some that should have been matched were not.
-    """
-    if not encoder.spec.has_matcher:
-        return candidates, False
-    best = candidates[: plan.rerank_depth]
-    deadline = watch.began + plan.deadline_s
-    log_odds = encoder.recall(plan.text, [clip_key(one.segment) for one in best])
-    unknown = [one for one in best if clip_key(one.segment) not in log_odds]
-    with watch.stage("clips"):
-        read = [(clip_key(one.segment), clips.read(one.segment)) for one in unknown]
-        wanted = [(key, clip) for key, clip in read if encoder.can_match(clip)]
-    with watch.stage("match"):
-        matched = encoder.match(plan.text, wanted, deadline) if wanted else []
-    for (key, _clip), answer in zip(wanted, matched, strict=True):
-        if answer is not None:
-            log_odds[key] = answer
-    reranked = [_matched(one, log_odds.get(clip_key(one.segment)), encoder) for one in best]
-    return [*reranked, *candidates[len(best) :]], len(log_odds) < len(best)
-
-
-def _matched(candidate: Candidate, log_odds: float | None, encoder: Encoder) -> Candidate:
-    if log_odds is None:
-        return candidate
-    similarity = candidate.hit.similarity
-    return replace(
-        candidate,
-        log_odds=log_odds,
-        rerank_score=encoder.rerank_score(similarity=similarity, log_odds=log_odds),
-        probability=encoder.probability(similarity=similarity, log_odds=log_odds),
-    )
-
-
 def _page_of(
     candidates: Sequence[Candidate],
     *,
@@ -223,9 +117,7 @@ def _page_of(
     is_shown = confidence != "none" or plan.include_unsure
     ranked = in_order(candidates) if is_shown else []
     left = [one for one in ranked if not page.has_shown(one.hit)]
-    moments = join_adjoining(left, good=GOOD_PROBABILITY if least is None else least)
-    if plan.group_by == "video":
-        moments = best_of_each_video(moments)
+    moments = moments_of(left, plan, encoder=serving.encoder)
     shown = list(islice(moments, plan.limit))
     has_more = next(moments, None) is not None
     view = serving.view

@@ -1,0 +1,28 @@
+"""Where the time of a search goes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Add up the time that the stages of a search take."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self._spent_s: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time inside as that of a stage."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent_s[name] = self._spent_s.get(name, 0.0) + time.monotonic() - began
+
+    def timings_ms(self) -> dict[str, float]:
+        """Return the time by stage, the rest as `other`, and the total, milliseconds."""
+        total_s = time.monotonic() - self.began
+        spent = {**self._spent_s, "other": total_s - sum(self._spent_s.values()), "total": total_s}
+        return {name: round(seconds * 1000, 3) for name, seconds in spent.items()}
