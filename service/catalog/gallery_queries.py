@@ -71,16 +71,17 @@ def _sources(session: Session, generation_id: UUID) -> list[_Source]:
         GenerationVideo.video_id == Video.id,
         GenerationVideo.video_version == Video.version,
     )
+    derived = func.coalesce(GenerationVideo.derived, Video.derived)
     rows = session.execute(
-        select(
-            Video.id,
-            func.coalesce(GenerationVideo.derived, Video.derived),
-            GenerationVideo.num_segments,
-        )
+        select(Video.id, derived, GenerationVideo.num_segments)
         .join(GenerationVideo, of_generation)
-        .where(Video.state.in_(SEARCHABLE), GenerationVideo.num_segments > 0)
+        .where(
+            Video.state.in_(SEARCHABLE),
+            GenerationVideo.num_segments > 0,
+            derived.is_not(None),
+        )
     )
-    return [_Source(*row) for row in rows if row[1] is not None]
+    return [_Source(*row) for row in rows]
 
 
 def _segments(session: Session, videos: Sequence[_Source]) -> Iterator[StoredSegment]:
