@@ -3,14 +3,24 @@
 import shutil
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from uuid import UUID
 
 import structlog
 from sqlalchemy.orm import Session
 
-from service.catalog import access_queries, blob_queries, tuning_queries, upload_queries
+from service.catalog import (
+    access_queries,
+    activation_queries,
+    blob_queries,
+    retired_queries,
+    tuning_queries,
+    upload_queries,
+)
 from service.catalog.job_queries import running_work
 from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import BlobState
+from service.registry import Registry
 from service.storage import Storage, age_s, work_name
 
 log = structlog.get_logger(__name__)
@@ -50,6 +60,49 @@ def sweep_files(sessions: Sessions, storage: Storage, *, grace_s: float) -> Swep
     if swept != Swept(staging=0, derived=0, tunings=0, condemned=0, unlinked=0):
         log.info("files_swept", **vars(swept))
     return swept
+
+
+def sweep_generations(
+    sessions: Sessions, storage: Storage, registry: Registry, *, grace_s: float
+) -> None:
+    """Retire generations whose time is over, and take away what retired ones hold.
+
+    Each step is a short transaction, so that uploads need not wait for it.
+
+    Args:
+        sessions: writing sessions.
+        storage: the files; those of snapshots go, clips go with `sweep_files`.
+        registry: the models; copies of bundles that nothing was embedded by go.
+        grace_s: age from which such a copy is removed, seconds.
+    """
+    retired = in_transaction(sessions, activation_queries.retire_what_ended)
+    with sessions() as session:
+        remaining = retired_queries.retired_with_remains(session)
+    for generation_id in remaining:
+        while in_transaction(sessions, partial(_empty_some, generation_id=generation_id)):
+            pass
+        forget = partial(retired_queries.forget_snapshots, generation_id=generation_id)
+        for path in in_transaction(sessions, forget):
+            (storage.snapshots / Path(path).name).unlink(missing_ok=True)
+    if retired or remaining:
+        log.info("generations_swept", retired=len(retired), emptied=len(remaining))
+    _forget_bundles(sessions, registry, grace_s)
+
+
+def _empty_some(session: Session, *, generation_id: UUID) -> bool:
+    return retired_queries.empty_some(session, generation_id)
+
+
+def _forget_bundles(sessions: Sessions, registry: Registry, grace_s: float) -> None:
+    # The age first: a copy is made before the row that needs it
+    old = [each for each in registry.kept.glob("*") if age_s(each) > grace_s]
+    if not old:
+        return
+    with sessions() as session:
+        used = retired_queries.digests_in_use(session)
+    for each in old:
+        if each.name not in used:
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def forget_old_rows(sessions: Sessions) -> None:

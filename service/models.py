@@ -21,7 +21,7 @@ from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import ModelVersion
 from service.durable import full_disk_is_said, make_durable_folder, sync_file, sync_folder
 from service.errors import ConflictError
-from service.registry import BUNDLED_PATH, Facts, Model, Registry
+from service.registry import BUNDLED_PATH, Facts, Model, Registry, digest_of
 
 UNTRAINED = (
     "The model {name!r} was never trained to find or to match anything: train it with "
@@ -165,7 +165,8 @@ def keep_bundle(registry: Registry, *, digest: str, folder: Path) -> None:
         StorageFullError: the disk is full.
     """
     kept = registry.kept / digest
-    if kept.is_dir() or folder.absolute().is_relative_to(registry.kept.parent):
+    is_ours = folder.absolute().is_relative_to(registry.kept.parent)
+    if kept.is_dir() or is_ours or digest_of(folder) != digest:
         return
     with full_disk_is_said():
         make_durable_folder(registry.kept)

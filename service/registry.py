@@ -164,7 +164,7 @@ class Registry:
         places = (Path(registered), *moved, self.kept / digest)
         there = [place for place in places if place.is_dir()]
         return next(
-            (place for place in there if _digest_of(place) == digest), next(iter(there), None)
+            (place for place in there if digest_of(place) == digest), next(iter(there), None)
         )
 
     @contextmanager
@@ -281,7 +281,7 @@ def name_of(source: str) -> str:
     return check_name(re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:64])
 
 
-def _digest_of(place: Path) -> str | None:
+def digest_of(place: Path) -> str | None:
     """Return what the card of a bundle says; whoever loads it computes the digest anew."""
     try:
         return str(_read_json(place / "card.json").get("digest"))

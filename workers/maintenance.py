@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from service.catalog import job_queries
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job
-from service.housekeeping import forget_old_rows, sweep_files
+from service.housekeeping import forget_old_rows, sweep_files, sweep_generations
 from service.jobs import TASK_OF
+from service.registry import Registry
 from workers.resources import Resources
 
 FILES_EVERY_S = 60.0
@@ -28,6 +29,7 @@ class Sweeper:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._registry = Registry(resources.settings.data_dir)
         self._lock = threading.Lock()
         grace_s = resources.settings.orphan_grace_s
         self._files_every_s = min(FILES_EVERY_S, grace_s / 2)
@@ -40,6 +42,12 @@ class Sweeper:
         try:
             give_up_poisoned_jobs(self._resources)
             send_lost_jobs(self._resources)
+            sweep_generations(
+                self._resources.sessions,
+                self._resources.storage,
+                self._registry,
+                grace_s=self._resources.settings.orphan_grace_s,
+            )
             if time.monotonic() - self._files_swept >= self._files_every_s:
                 sweep_files(
                     self._resources.sessions,

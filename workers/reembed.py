@@ -60,7 +60,7 @@ def embed(job: Job, lease: Lease, resources: Resources) -> None:
 
 
 def _load(job: Job, resources: Resources) -> tuple[StoredVideo | None, ActiveGeneration]:
-    with resources.sessions() as session:
+    with resources.reads() as session:
         generation = generation_bundle(session, job.generation_id)
         found = stored_videos(session, [job.subject_id])
         if not found or found[0].version != job.version:
@@ -89,7 +89,7 @@ class _InWork:
             video_id=self.stored.video_id,
             version=self.stored.version,
             ordinals=[span.ordinal for span in self.stored.spans],
-            vectors=np.stack(self.embeddings),
+            vectors=np.stack(self.embeddings) if self.embeddings else np.empty((0, 1)),
             derived=self.source.derived,
         )
         return Done(video=video, was_decoded=self.was_decoded)
@@ -164,10 +164,6 @@ class Reembedder:
             while self._waiting and (self._is_full or self._waiting[0][1].done()):
                 self._take_embedding()
         work.is_read = True
-        if not work.stored.spans:
-            raise WorkError(
-                "no_segments", f"Video {work.stored.video_id} has no segments.", is_final=True
-            )
 
     @property
     def _is_full(self) -> bool:

@@ -70,7 +70,7 @@ class ClipSource:
 
     def _stored_clips(self) -> np.ndarray | None:
         """Return the mapped clips (N, T, S, S, 3) if they are what the model wants."""
-        if not has_shape(self.stored.clip_spec, self.spec):
+        if self.stored.derived is None or not has_shape(self.stored.clip_spec, self.spec):
             return None
         try:
             clips = map_clips(self.storage.derived_folder(self.stored.derived))

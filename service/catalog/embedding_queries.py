@@ -7,13 +7,14 @@ before any other lock, so that no switch comes between (see docs/consistency.md)
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from service.catalog.activation_tables import GenerationVideo
+from service.catalog.activation_tables import Activation, GenerationVideo
 from service.catalog.change_queries import append_change
 from service.catalog.clock import database_time
 from service.catalog.index_queries import SEARCHABLE
@@ -168,12 +169,24 @@ def commit_embedding(
 
 
 def commit_some(
-    session: Session, job_id: UUID, fence: int, embedded: Sequence[EmbeddedVideo]
+    session: Session,
+    job_id: UUID,
+    fence: int,
+    embedded: Sequence[EmbeddedVideo],
+    *,
+    report: dict[str, Any],
 ) -> int | None:
-    """Write some videos into the generation of a job that goes on.
+    """Write some videos into the generation of an activation that goes on.
 
     Those that were deleted, changed or written by another job meanwhile are left alone. The last
     thing that a transaction does.
+
+    Args:
+        session: a writing session.
+        job_id: an ACTIVATE job.
+        fence: as `claim_job` gave it.
+        embedded: what to write.
+        report: how far the activation is.
 
     Returns:
         The number of the last line in the change log; None if nothing was written.
@@ -185,6 +198,7 @@ def commit_some(
     job = lock_own_job(session, job_id, fence)
     if job.generation_id not in generations:
         raise LostLeaseError(f"generation {job.generation_id} is not written any more")
+    session.execute(update(Activation).where(Activation.id == job.subject_id).values(report=report))
     job.attempts = 1  # it gets on: kills do not make it look like poison
     return _announce(session, job.generation_id, _write_new(session, job.generation_id, embedded))
 

@@ -33,7 +33,7 @@ class StoredVideo:
         video_id: which.
         version: of the video.
         sha256: of its file.
-        derived: folder of its stored clips.
+        derived: folder of its stored clips, if it has one.
         clip_spec: of the model whose clips those are; None if nobody knows.
         spans: its segments by position.
     """
@@ -41,7 +41,7 @@ class StoredVideo:
     video_id: UUID
     version: int
     sha256: str
-    derived: str
+    derived: str | None
     clip_spec: Mapping[str, Any] | None
     spans: Sequence[StoredSpan]
 
@@ -67,7 +67,7 @@ def stored_videos(session: Session, video_ids: Collection[UUID]) -> list[StoredV
     """Return those of some videos that are searchable, by id, with what is stored of them."""
     videos = session.execute(
         select(Video.id, Video.version, Video.sha256, Video.derived)
-        .where(Video.id.in_(video_ids), Video.state.in_(SEARCHABLE), Video.derived.is_not(None))
+        .where(Video.id.in_(video_ids), Video.state.in_(SEARCHABLE))
         .order_by(Video.id)
     ).all()
     spans: dict[UUID, list[StoredSpan]] = {row.id: [] for row in videos}
@@ -80,14 +80,15 @@ def stored_videos(session: Session, video_ids: Collection[UUID]) -> list[StoredV
                 ordinal=row.ordinal, position=row.position, start_s=row.start_s, end_s=row.end_s
             )
         )
-    specs = _specs_of_jobs(session, {_job_of(row.derived) for row in videos})
+    jobs = {row.id: _job_of(row.derived) for row in videos if row.derived is not None}
+    specs = _specs_of_jobs(session, set(jobs.values()))
     return [
         StoredVideo(
             video_id=row.id,
             version=row.version,
             sha256=row.sha256,
             derived=row.derived,
-            clip_spec=specs.get(_job_of(row.derived)),
+            clip_spec=specs.get(jobs[row.id]) if row.id in jobs else None,
             spans=spans[row.id],
         )
         for row in videos
