@@ -1,7 +1,8 @@
 """Take in a file of captions, all of it or all that is good, in one transaction."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -93,9 +94,11 @@ def import_captions(
 
     def work(session: Session) -> Imported:
         importing = _Import(session, video_id, created_by)
-        entries = _read(file, form, needs_video=video_id is None)
-        while batch := list(islice(entries, BATCH)):
-            importing.take(batch)
+        newline = "" if form is CaptionFormat.CSV else None
+        with closing(read_lines(file, newline=newline)) as lines:
+            entries = _read(lines, form, needs_video=video_id is None)
+            while batch := list(islice(entries, BATCH)):
+                importing.take(batch)
         if importing.done.num_skipped and on_error is OnError.REFUSE:
             raise _refusal(importing.done)
         return importing.done
@@ -107,14 +110,14 @@ Entry = Record | tuple[int, str]
 """A caption, or line and reason of what is none."""
 
 
-def _read(file: BinaryIO, form: CaptionFormat, *, needs_video: bool) -> Iterator[Entry]:
+def _read(lines: Iterable[str], form: CaptionFormat, *, needs_video: bool) -> Iterator[Entry]:
     match form:
         case CaptionFormat.CSV:
-            return read_csv(read_lines(file, newline=""), needs_video=needs_video)
+            return read_csv(lines, needs_video=needs_video)
         case CaptionFormat.JSONL:
-            return read_jsonl(read_lines(file))
+            return read_jsonl(lines)
         case CaptionFormat.VTT | CaptionFormat.SRT:
-            return read_cues(read_lines(file), form)
+            return read_cues(lines, form)
 
 
 def _refusal(done: Imported) -> InvalidLinesError:

@@ -1,6 +1,6 @@
 """Files of captions as they are read: lines in, what is said or what is wrong out."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
 from io import TextIOWrapper
@@ -51,8 +51,10 @@ class BadLineError(Exception):
     """A line that is no caption; the message says why."""
 
 
-def read_lines(file: BinaryIO, *, newline: str | None = None) -> Iterator[str]:
+def read_lines(file: BinaryIO, *, newline: str | None = None) -> Generator[str]:
     """Yield the lines of a file; bytes that are not UTF-8 become lone surrogates.
+
+    Close the iterator before the file.
 
     Args:
         file: from its start.

@@ -1,5 +1,6 @@
 """Who may come in: keys and their scopes, browser sessions, other sites, other hosts."""
 
+import re
 from uuid import uuid4
 
 import httpx
@@ -19,6 +20,15 @@ PROTECTED = [
     ("GET", f"/v1/videos/{UNKNOWN}/content", "read search"),
     ("HEAD", f"/v1/videos/{UNKNOWN}/content", "read search"),
     ("GET", f"/v1/videos/{UNKNOWN}/thumbnails/0.jpg", "read search"),
+    ("POST", f"/v1/videos/{UNKNOWN}/captions", "write"),
+    ("GET", f"/v1/videos/{UNKNOWN}/captions", "read"),
+    ("GET", "/v1/captions", "read"),
+    ("GET", "/v1/captions/export?format=csv", "read"),
+    ("POST", "/v1/captions/import?format=csv", "write"),
+    ("DELETE", f"/v1/captions/{UNKNOWN}", "write"),
+    ("POST", "/v1/feedback", "search"),
+    ("GET", "/v1/feedback", "admin"),
+    ("DELETE", f"/v1/feedback/{UNKNOWN}", "admin"),
     ("POST", "/v1/search", "search"),
     ("GET", "/v1/search?text=a", "search"),
     ("GET", "/v1/jobs", "read"),
@@ -62,8 +72,7 @@ def test_every_route_needs_a_key_except_the_few_that_must_not(api, client):
         for method, path in listed:
             if path not in is_open:
                 plain = path.replace("{ordinal}", "0")
-                for name in ("{video_id}", "{job_id}", "{key_id}"):
-                    plain = plain.replace(name, "{}")
+                plain = re.sub(r"\{\w+\}", "{}", plain)
                 assert (method, plain) in covered, f"{method} {path} is not in PROTECTED"
         for method, path, _scope in PROTECTED:
             response = nobody.request(method, path)

@@ -63,6 +63,9 @@ def test_a_wrong_method_is_a_405_that_names_the_right_ones(client, method, path,
         ("GET", f"/v1/jobs/{UNKNOWN}"),
         ("GET", f"/v1/jobs/{UNKNOWN}/events"),
         ("DELETE", f"/v1/keys/{UNKNOWN}"),
+        ("GET", f"/v1/videos/{UNKNOWN}/captions"),
+        ("DELETE", f"/v1/captions/{UNKNOWN}"),
+        ("DELETE", f"/v1/feedback/{UNKNOWN}"),
     ],
 )
 def test_unknown_and_malformed_ids_are_4xx(client, method, path):
