@@ -29,17 +29,22 @@ def grow_vocabulary(tokenizer: Tokenizer, captions: Iterable[str]) -> tuple[Toke
         a tokenizer whose new words come after all it had, the most frequent first, and how many
         there are.
     """
-    content = json.loads(tokenizer.to_str())
-    vocabulary = content["model"].get("vocab")
-    is_word_pieces = content["model"].get("type") == "WordPiece"
-    if not is_word_pieces or tokenizer.get_vocab_size() >= CLOSED_VOCABULARY:
+    if not is_closed(tokenizer):
         return tokenizer, 0
+    content = json.loads(tokenizer.to_str())
+    vocabulary = content["model"]["vocab"]
     counts = Counter(word for caption in captions for word in _words(tokenizer, caption))
     unknown = [word for word, _ in sorted(counts.items(), key=_rank) if word not in vocabulary]
     new = unknown[:MOST_NEW_WORDS]
     first = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
     vocabulary.update({word: first + index for index, word in enumerate(new)})
     return Tokenizer.from_str(json.dumps(content)), len(new)
+
+
+def is_closed(tokenizer: Tokenizer) -> bool:
+    """Tell whether a tokenizer is of word pieces and was made for few words."""
+    kind = json.loads(tokenizer.to_str())["model"].get("type")
+    return kind == "WordPiece" and tokenizer.get_vocab_size() < CLOSED_VOCABULARY
 
 
 def _rank(counted: tuple[str, int]) -> tuple[int, str]:

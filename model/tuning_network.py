@@ -23,6 +23,8 @@ from model.word_dropout import forget_spelling
 
 AnyRecipe = NativeRecipe | CloverRecipe
 AnyObjectives = NativeObjectives | CloverObjectives
+CLOSENESS = 5.0
+"""Weight of a clip's closeness to its text, with a lexicon: chosen on captions without clips."""
 
 
 def grow(
@@ -45,7 +47,8 @@ def grow(
         dropout=choices.dropout,
         seed=choices.seed,
     )
-    if choices.word_dropout and new_words:
+    reads_all_words = getattr(bundle.dims, "lexicon", 0)
+    if choices.word_dropout and new_words and not reads_all_words:
         bundle = replace(bundle, tokenizer=forget_spelling(bundle.tokenizer))
     try:
         freeze(bundle.network, choices.frozen)
@@ -67,10 +70,15 @@ def start(
         recipe = NativeRecipe(
             network=network,
             masker=WordMasker.of(bundle.tokenizer),
-            objectives=NativeObjectives(),
+            objectives=NativeObjectives(closeness_weight=_closeness_weight(bundle)),
             num_special=getattr(bundle.dims, "num_special", 0),
         )
     return Training(recipe=recipe, plan=plan), recipe.objectives
+
+
+def _closeness_weight(bundle: TrainableBundle) -> float:
+    """Return how much a clip is to come close to its text: where it is known what words mean."""
+    return CLOSENESS if getattr(bundle.dims, "lexicon", 0) else 0.0
 
 
 def save(

@@ -28,6 +28,7 @@ LARGEST = {
     "frames": 256,
     "max_text_tokens": 1024,
     "vocabulary": 1_000_000,
+    "lexicon": 1_000_000,
     "projection": 4096,
 }
 """No network is built that is larger than this, whatever a configuration says."""
@@ -68,7 +69,8 @@ def load_trainable(parts: BundleParts) -> TrainableBundle:
 
 def _read(parts: BundleParts) -> tuple[AllInOne, Dims, Preprocessing, Tokenizer]:
     dims, preprocessing = _read_sizes(parts)
-    tokenizer = read_tokenizer(parts.tokenizer_path, vocabulary=dims.vocabulary)
+    rows = dims.lexicon or dims.vocabulary
+    tokenizer = read_tokenizer(parts.tokenizer_path, vocabulary=rows)
     with torch.device("meta"):
         network = assemble(dims)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

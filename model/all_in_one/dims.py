@@ -41,6 +41,9 @@ class Dims:
         has_rank_head: texts are ranked for a clip by a head of its own (files tuned for ranking).
         has_joint_heads: what Clover's objectives need beside the projections exists: the mask token
             of patches and the projections of the fused pass (in none of the published networks).
+        lexicon: tokens of which it is known what they mean: the V of the word table, and those
+            after them that the backbone reads as one unknown word; 0: nothing is known.
+        unknown: row of the word table that they are read as.
     """
 
     family: ClassVar[str] = "all_in_one"
@@ -64,6 +67,8 @@ class Dims:
     rolls_unimodal: bool = False
     has_rank_head: bool = False
     has_joint_heads: bool = False
+    lexicon: int = 0
+    unknown: int = 0
 
     def __post_init__(self) -> None:
         """Fill in the derived sizes and refuse sizes that do not fit together."""
@@ -80,6 +85,16 @@ class Dims:
             raise ValueError(f"roll_order is raster or spread, not {self.roll_order!r}")
         if self.has_joint_heads and not self.has_projections:
             raise ValueError("joint heads need the projections to the joint space")
+        self._check_lexicon()
+
+    def _check_lexicon(self) -> None:
+        if self.lexicon and not (self.has_projections and self.lexicon >= self.vocabulary):
+            raise ValueError(
+                f"a lexicon needs projections and at least the {self.vocabulary} rows of the word "
+                f"table, not {self.lexicon}"
+            )
+        if not 0 <= self.unknown < self.vocabulary:
+            raise ValueError(f"the unknown word {self.unknown} is no row of the word table")
 
     @property
     def grid(self) -> int:

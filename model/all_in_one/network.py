@@ -23,6 +23,7 @@ from model.all_in_one.heads import (
 from model.all_in_one.initialisation import initialise
 from model.all_in_one.token_rolling import spread_order
 from model.all_in_one.transformer import VisionTransformer
+from model.all_in_one.word_meanings import WordMeanings
 from model.passes import Fused
 
 COSINE_EPS = 1e-8
@@ -55,6 +56,8 @@ class AllInOne(nn.Module):
         rolls_unimodal: tokens roll in the video-only pass too.
         has_joint_heads: whether Clover's objectives can train it: it can hide patches and project
             what the fused pass reads.
+        lexicon: tokens of which it is known what they mean, see `Dims`; 0: of none.
+        unknown: row of the word table that tokens beyond it are read as.
         dropout: probability of dropout; the published recipes use 0.1.
         drop_path: stochastic depth of the last block; the published recipes use 0.1.
     """
@@ -83,11 +86,15 @@ class AllInOne(nn.Module):
         roll_order: RollOrder,
         rolls_unimodal: bool,
         has_joint_heads: bool,
+        lexicon: int,
+        unknown: int,
         dropout: float = 0.0,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.grid = grid
+        self.width = width
+        self.unknown = unknown
         self.mask_grid = mask_grid
         self.rolls_unimodal = rolls_unimodal
         order = spread_order(grid=grid, count=num_rolled) if roll_order == "spread" else None
@@ -119,6 +126,7 @@ class AllInOne(nn.Module):
             self.rank_output = nn.Linear(width, 1)
         self.has_rank_head = has_rank_head
         self._add_joint_space(width, projection, has_joint_heads=has_joint_heads, dropout=dropout)
+        self.word_meanings = WordMeanings(rows=lexicon, width=projection) if lexicon else None
 
     def _add_joint_space(
         self, width: int, projection: int, *, has_joint_heads: bool, dropout: float
@@ -175,10 +183,15 @@ class AllInOne(nn.Module):
     def text_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002 (others need it)
         """Return what the other passes need of texts, (B, L, C); it can be kept and reused.
 
-        Arguments as in `text_features`.
+        With a lexicon it is (B, L, C + E): tokens, and what they mean. Arguments as in
+        `text_features`.
         """
-        tokens: Tensor = self.text_embeddings(ids) + self._modality(TEXT)
-        return tokens
+        if self.word_meanings is None:
+            tokens: Tensor = self.text_embeddings(ids) + self._modality(TEXT)
+            return tokens
+        is_known = ids < self.text_embeddings.word_embeddings.num_embeddings
+        tokens = self.text_embeddings(ids.where(is_known, self.unknown)) + self._modality(TEXT)
+        return torch.cat((tokens, self.word_meanings(ids).to(tokens.dtype)), dim=-1)
 
     def visual_tokens(
         self, frames: Tensor, permutation: Tensor | None = None, hidden: Tensor | None = None
@@ -197,7 +210,11 @@ class AllInOne(nn.Module):
 
     def embed_words(self, words: Tensor, mask: Tensor) -> Tensor:
         """Return the unit-norm embeddings of texts from their tokens, (B, E)."""
-        return self._project_text(self._read_words(words, mask, num_queries=1))
+        own = self._project_text(self._read_words(words, mask, num_queries=1))
+        if self.word_meanings is None:
+            return own
+        combined: Tensor = self.word_meanings.combine(own, words[..., self.width :], mask)
+        return combined
 
     def embed_visual(self, visual: Tensor) -> Tensor:
         """Return the unit-norm embeddings of clips from their tokens, (B, E)."""
@@ -303,7 +320,8 @@ class AllInOne(nn.Module):
         return functional.normalize(projected, dim=-1, eps=COSINE_EPS)
 
     def _read_words(self, words: Tensor, mask: Tensor, *, num_queries: int | None) -> Tensor:
-        return self.transformer.encode(words[:, None], mask, num_queries=num_queries)
+        tokens = words[:, None, :, : self.width]
+        return self.transformer.encode(tokens, mask, num_queries=num_queries)
 
     def _watch(self, visual: Tensor, *, num_queries: int | None) -> Tensor:
         start = 0 if self.rolls_unimodal else None
@@ -317,7 +335,7 @@ class AllInOne(nn.Module):
     def _join(
         self, words: Tensor, mask: Tensor, visual: Tensor, *, num_queries: int | None
     ) -> Tensor:
-        text = words[:, None].expand(-1, visual.shape[1], -1, -1)  # (B, T, L, C)
+        text = words[:, None, :, : self.width].expand(-1, visual.shape[1], -1, -1)  # (B, T, L, C)
         tokens = torch.cat((text, visual), dim=2)  # (B, T, L + P, C)
         mask = functional.pad(mask, (0, visual.shape[2]), value=True)  # (B, L + P)
         start = words.shape[1]
@@ -364,6 +382,8 @@ def assemble(dims: Dims, *, dropout: float = 0.0, drop_path: float = 0.0) -> All
         roll_order=dims.roll_order,
         rolls_unimodal=dims.rolls_unimodal,
         has_joint_heads=dims.has_joint_heads,
+        lexicon=dims.lexicon,
+        unknown=dims.unknown,
         dropout=dropout,
         drop_path=drop_path,
     )

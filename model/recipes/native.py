@@ -30,6 +30,10 @@ class NativeObjectives:
     Attributes:
         contrast_weight: of VTC, the two directions added.
         temperature: divides the similarities of VTC.
+        closeness_weight: of one minus the similarity of a clip and its text. VTC is content once
+            the texts that are seen tell clips apart; where texts have meanings that are known
+            beforehand, being close to them finds clips by other texts too. The published recipe
+            has nothing like it.
         matching_weight: of VTM.
         negatives: how the wrong texts of VTM are drawn: `uniform` as published, or `hard`.
         alignment_weight: of WPA, whose published factor of 0.1 comes on top; it needs VTM.
@@ -41,6 +45,7 @@ class NativeObjectives:
 
     contrast_weight: float = 1.0
     temperature: float = TEMPERATURE
+    closeness_weight: float = 0.0
     matching_weight: float = 1.0
     negatives: Negatives = "hard"
     alignment_weight: float = 1.0
@@ -64,7 +69,8 @@ class NativeObjectives:
     @property
     def needs_embeddings(self) -> bool:
         """The unimodal passes are run."""
-        return bool(self.contrast_weight or (self.has_pairs and self.negatives == "hard"))
+        wanted = self.contrast_weight or self.closeness_weight
+        return bool(wanted or (self.has_pairs and self.negatives == "hard"))
 
 
 class NativeRecipe:
@@ -146,6 +152,9 @@ class NativeWork:
             if chosen.contrast_weight:
                 loss = contrastive_loss(texts, videos, temperature=chosen.temperature)
                 losses["contrast"] = chosen.contrast_weight * loss
+            if chosen.closeness_weight:
+                apart = 1 - (texts * videos).sum(dim=1).mean()
+                losses["closeness"] = chosen.closeness_weight * apart
         if chosen.has_pairs:
             self._partners = choose_partners(
                 self._batch.is_true,

@@ -21,6 +21,7 @@ RUNS = {
     "native, uniform": partial(
         native_training, objectives=NativeObjectives(negatives="uniform", ranking_weight=1.0)
     ),
+    "native, close": partial(native_training, objectives=NativeObjectives(closeness_weight=1.0)),
     "clover objectives": clover_training,
     "clover objectives, fewer passes": partial(
         clover_training, objectives=CloverObjectives(passes="no_masked_video")
@@ -36,6 +37,7 @@ CLOVER = {"align_video", "align_text", "rank_text", "rank_video", "masked", "mat
 LOSSES = {
     "native, hard": NATIVE,
     "native, uniform": NATIVE,
+    "native, close": NATIVE - {"ranking"} | {"closeness"},
     "clover objectives": CLOVER,
     "clover objectives, fewer passes": CLOVER - {"rank_video"},
     "clover": CLOVER,

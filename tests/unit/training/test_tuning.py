@@ -77,7 +77,8 @@ def test_tuning_makes_a_bundle_that_retrieves_and_says_where_it_is_from(tmp_path
     assert card["tuned_from"]["name"] == "tiny"
     assert card["license"] == "Apache-2.0"
     assert card["data"]["pairs"] == 4
-    assert set(card["changed_sizes"]) == {"vocabulary", "has_projections"}
+    changed = {"vocabulary", "has_projections", "lexicon", "unknown"}
+    assert set(card["changed_sizes"]) == changed
     assert card["digest"] == tuned.digest
     assert not (tmp_path / "new.run").exists()
 
@@ -108,8 +109,8 @@ def test_a_run_that_is_asked_to_stop_ends_after_the_step_and_resumes_to_the_same
     resumed = tune(bundle, videos, tmp_path / "new", choices=choices, resume=True)
     assert resumed.steps == 6
     assert resumed.digest == whole.digest
-    read = load_bundle(tmp_path / "new").tokenize(["a xylophone"])
-    assert read.ids.shape == (1, 4)  # one unknown word, not ten letters
+    read = load_bundle(tmp_path / "new").tokenize(["a guitar"])
+    assert read.ids.shape == (1, 4)  # one word of the lexicon, not six letters
 
 
 def test_what_cannot_be_tuned_says_why(tmp_path, bundle, videos):

@@ -1,0 +1,1 @@
+"""What English words mean, for captions and queries in words that training never saw."""
