@@ -14,12 +14,14 @@ from fastapi import FastAPI
 
 from service import log as logs
 from service.api import (
+    activations,
     captions,
     evaluations,
     feedback,
     jobs,
     keys,
     media,
+    models,
     page,
     problems,
     reference,
@@ -76,6 +78,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         feedback,
         jobs,
         tunings,
+        models,
+        activations,
         evaluations,
         session,
         keys,

@@ -21,7 +21,7 @@ from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import ModelVersion
 from service.durable import full_disk_is_said, make_durable_folder, sync_file, sync_folder
 from service.errors import ConflictError
-from service.registry import BUNDLED_PATH, Facts, Model, Registry, digest_of
+from service.registry import BUNDLED, BUNDLED_PATH, Facts, Model, Registry, digest_of
 
 UNTRAINED = (
     "The model {name!r} was never trained to find or to match anything: train it with "
@@ -181,6 +181,29 @@ def keep_bundle(registry: Registry, *, digest: str, folder: Path) -> None:
             sync_folder(registry.kept)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def notice_of(active: ActiveGeneration, configured: Path | None) -> str | None:
+    """Say that another bundle is configured, or came along, than the one that is searched.
+
+    Returns:
+        One or two sentences with what to do; None if nothing needs to be said.
+    """
+    if configured is not None:
+        if digest_of(configured) == active.bundle_digest:
+            return None
+        return (
+            f"REELSEEK_BUNDLE names {configured}, but the videos are embedded by {active.name}, "
+            f"which is searched. To let the other one take over: `reelseek models add {configured} "
+            "--name NAME`, then `reelseek models use NAME`."
+        )
+    is_former = active.name == BUNDLED and digest_of(BUNDLED_PATH) != active.bundle_digest
+    if not is_former:
+        return None
+    return (
+        "This version brings another bundled checkpoint; the videos are embedded by the former "
+        f"one, which is searched. To let the new one take over: `reelseek models use {BUNDLED}`."
+    )
 
 
 def is_anything_embedded(session: Session) -> bool:

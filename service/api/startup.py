@@ -31,7 +31,7 @@ from service.encoder import Encoder
 from service.errors import ServiceError
 from service.index.replica import IndexReplica
 from service.jobs import JobSender
-from service.models import find_bundle
+from service.models import find_bundle, is_anything_embedded, keep_bundle, notice_of
 from service.registry import Registry
 from service.search import ClipStore
 from service.settings import Settings
@@ -78,9 +78,7 @@ class Running:
         """Load the bundle, make sure that it is the one that is searched, start the replica."""
         state = self.state
         try:
-            path = choose_bundle(state)
-            self._encoder = Encoder(path, state.settings)
-            register_bundle(state, self._encoder, path)
+            self._encoder = load_first_bundle(state)
             replica = IndexReplica(
                 reads=state.reads,
                 sessions=state.sessions,
@@ -90,6 +88,7 @@ class Running:
             if not self._is_stopping:
                 replica.start()
                 state.search_parts.set_started(replica)
+            keep_active_bundle(state)
         except ServiceError as error:
             log.exception("search_not_started", reason=error.reason)
             state.search_parts.set_failed(error.detail)
@@ -144,11 +143,39 @@ def start(settings: Settings, metrics: Metrics) -> Running:
     return running
 
 
-def choose_bundle(state: State) -> Path:
-    """Return the bundle to start with: the configured one, else what is searched already."""
+def load_first_bundle(state: State) -> Encoder | None:
+    """Load and register the bundle to begin with, while no video is embedded.
+
+    Returns:
+        None if videos are embedded: then the bundle that embedded them is searched with,
+        whichever one is configured; another one takes over by an activation.
+    """
     with state.reads() as session:
         active = find_active_generation(session)
-    return find_bundle(active, Registry(state.settings.data_dir), state.settings.bundle)
+        is_used = is_anything_embedded(session)
+    if active is not None and is_used:
+        notice = notice_of(active, state.settings.bundle)
+        if notice is not None:
+            log.warning("other_bundle_configured", notice=notice)
+        return None
+    path = find_bundle(active, Registry(state.settings.data_dir), state.settings.bundle)
+    encoder = Encoder(path, state.settings)
+    register_bundle(state, encoder, path)
+    return encoder
+
+
+def keep_active_bundle(state: State) -> None:
+    """Copy the bundle that is searched into the data folder, if an update could take it away."""
+    registry = Registry(state.settings.data_dir)
+    with state.reads() as session:
+        active = find_active_generation(session)
+    if active is None:
+        return
+    try:
+        folder = find_bundle(active, registry, None)
+        keep_bundle(registry, digest=active.bundle_digest, folder=folder)
+    except (OSError, ServiceError) as error:  # searches do not need the copy yet
+        log.warning("bundle_not_kept", error=str(error))
 
 
 def register_bundle(state: State, encoder: Encoder, path: Path) -> ActiveGeneration:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from service.access import Scope
@@ -18,6 +18,7 @@ from service.api.state import State
 from service.catalog import change_queries, generation_queries, status_queries
 from service.catalog.tables import utc_now
 from service.errors import ForbiddenError, UnauthenticatedError, UnavailableError
+from service.models import is_anything_embedded, notice_of
 
 router = APIRouter(tags=["system"])
 
@@ -66,6 +67,9 @@ class SystemOut(BaseModel):
     stored_bytes: int
     disk_free_bytes: int
     limits: LimitsOut
+    notice: str | None = Field(
+        None, description="That another model is configured than the one that is searched."
+    )
 
 
 @router.get("/healthz")
@@ -123,6 +127,9 @@ def read_system(state: StateDep, _access: MediaAccess, session: ReadSessionDep) 
             video_limit_s=settings.video_limit_s,
             video_limit_pixels=settings.video_limit_pixels,
         ),
+        notice=notice_of(active, settings.bundle)
+        if active and is_anything_embedded(session)
+        else None,
     )
 
 
