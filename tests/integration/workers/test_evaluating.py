@@ -1,5 +1,6 @@
 """evaluate() inside run_job(): a real network over a gallery whose similarities a test decides."""
 
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from service.catalog.evaluation_queries import latest_texts
 from service.catalog.evaluation_run_queries import commit_run, get_run, runs_of
 from service.catalog.job_queries import LostLeaseError, claim_job
 from service.catalog.session import in_transaction
-from service.catalog.tables import Job, JobState, Video
+from service.catalog.tables import Generation, GenerationState, Job, JobState, Video
 from service.evaluations import Entry, create_set, request_run, run_all_after_switch
 from tests.factories_gallery import Gallery, like
 from tests.factories_ingest import get_job
@@ -202,6 +203,33 @@ def test_a_run_says_what_changed_since_the_run_before(gallery, query, make_set, 
     assert (change["since"], change["measured"]) == (str(before.run.id), 1)
     assert change["streams"][0]["R@1"]["by"] == -100.0
     assert change["streams"][0]["MdR"]["by"] == 1.0
+
+
+def test_a_run_names_the_generation_that_was_searched_when_it_started(
+    *, gallery, query, make_set, sessions, sender, settings
+):
+    made = make_set((TEXT, gallery.add([like(query, 0.8)])))
+    queued = request_run(sessions, sender, made.evaluation_set.id)
+    old = gallery.generation
+
+    def switch(session):
+        session.get_one(Generation, old.generation_id).state = GenerationState.KEPT
+        session.flush()
+        session.add(Generation(model_version_id=old.model_version_id, state=GenerationState.ACTIVE))
+
+    class SwitchedMeanwhile(Resources):
+        @contextmanager
+        def embedder(self, generation):
+            with super().embedder(generation) as embedder:
+                in_transaction(sessions, switch)
+                yield embedder
+
+    with SwitchedMeanwhile(settings) as resources:
+        run_job(queued.job.id, evaluate, resources)
+
+    with sessions() as session:
+        record = get_run(session, queued.run.id)
+    assert (record.job.state, record.run.generation_id) == (JobState.DONE, old.generation_id)
 
 
 def test_delivering_a_run_twice_changes_nothing(gallery, query, make_set, ask, resources):
