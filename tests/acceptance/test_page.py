@@ -1,35 +1,19 @@
 """The page in headless Chromium: sign in, upload, search, play, edit, delete."""
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.acceptance.browsing import PAGE_S, browsing, click, texts
 from tests.acceptance.live import LiveService, upload, wait_for, wait_until_processed
 from tests.factories_video import make_video
 
-CHROMIUM_FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--autoplay-policy=no-user-gesture-required",
-    "--window-size=1200,1400",
-)
-PAGE_S = 60.0
 POSITION = "const v = arguments[0]; return v.readyState >= 2 ? v.currentTime || null : null"
 
 
@@ -45,21 +29,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        if os.environ.get("CI"):
-            pytest.fail("chromium and chromedriver must be installed")
-        pytest.skip("needs chromium and chromedriver")
-    options = ChromeOptions()
-    options.binary_location = binary
-    for flag in (*CHROMIUM_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options=options, service=ChromeService(driver))
-    try:
+    with browsing(tmp_path_factory.mktemp("profile")) as chrome:
         yield chrome
-    finally:
-        chrome.quit()
 
 
 @pytest.fixture(scope="module")
@@ -91,28 +62,6 @@ def with_videos(signed_in: Chrome, videos: list[Path]) -> Chrome:
         what="both uploads becoming searchable",
     )
     return signed_in
-
-
-def texts(browser: Chrome, selector: str) -> list[str]:
-    """Read all at once: the list redraws itself, and an element found before may be gone."""
-    found: list[str] = browser.execute_script(
-        "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText)",
-        selector,
-    )
-    return found
-
-
-def click(browser: Chrome, selector: str) -> None:
-    """Click the first that matches, once it is there and stays there."""
-
-    def attempt() -> bool:
-        try:
-            browser.find_element(By.CSS_SELECTOR, selector).click()
-        except (NoSuchElementException, StaleElementReferenceException):
-            return False
-        return True
-
-    wait_for(attempt, within_s=PAGE_S, what=f"a click on {selector}")
 
 
 def search(browser: Chrome, text: str) -> list[WebElement]:
