@@ -69,6 +69,7 @@ class WordMasker:
         cls,
         tokenizer: Tokenizer,
         *,
+        words: int | None = None,
         share: float = HIDDEN_SHARE,
         generator: torch.Generator | None = None,
     ) -> "WordMasker":
@@ -76,6 +77,8 @@ class WordMasker:
 
         Args:
             tokenizer: its pieces that continue a word begin with `##`.
+            words: rows of the network's word table, where the tokenizer reads more: what the
+                network cannot name is neither hidden nor drawn.
             share: share of words to hide.
             generator: where the randomness comes from.
 
@@ -90,7 +93,11 @@ class WordMasker:
         is_continuation[[index for piece, index in pieces if piece.startswith(CONTINUES)]] = True
         return cls(
             mask_id=mask_id,
-            special_ids=[index for piece, index in pieces if piece in SPECIAL],
+            special_ids=[
+                index
+                for piece, index in pieces
+                if piece in SPECIAL or (words is not None and index >= words)
+            ],
             is_continuation=is_continuation,
             share=share,
             generator=generator,

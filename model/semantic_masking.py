@@ -45,6 +45,7 @@ class SemanticMasker:
 
     Args:
         tokenizer: of word pieces; those that continue a word begin with `##`.
+        words: rows of the network's word table, see `WordMasker.of`.
         share: share of these words to hide, at least one.
         generator: where the randomness comes from.
 
@@ -56,12 +57,13 @@ class SemanticMasker:
         self,
         tokenizer: Tokenizer,
         *,
+        words: int | None = None,
         share: float = HIDDEN_SHARE,
         generator: torch.Generator | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.share = share
-        self.words = WordMasker.of(tokenizer, generator=generator)
+        self.words = WordMasker.of(tokenizer, words=words, generator=generator)
         self._find_candidates = lru_cache(REMEMBERED_TEXTS)(self._tag)
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -62,14 +62,15 @@ def start(
 ) -> tuple[Training[AnyRecipe], AnyObjectives]:
     """Return a fresh run on a device, and what is learned."""
     network = bundle.network.to(device)
+    words = cast("Any", bundle.dims).vocabulary
     recipe: AnyRecipe
     if choices.recipe == "clover":
-        masker = SemanticMasker(bundle.tokenizer)
+        masker = SemanticMasker(bundle.tokenizer, words=words)
         recipe = CloverRecipe(network=network, masker=masker, objectives=CloverObjectives())
     else:
         recipe = NativeRecipe(
             network=network,
-            masker=WordMasker.of(bundle.tokenizer),
+            masker=WordMasker.of(bundle.tokenizer, words=words),
             objectives=NativeObjectives(closeness_weight=_closeness_weight(bundle)),
             num_special=getattr(bundle.dims, "num_special", 0),
         )

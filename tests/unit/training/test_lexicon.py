@@ -13,6 +13,8 @@ from model.bundle import load_bundle, load_trainable, save_bundle
 from model.lexicon.fitting import add_pieces, drop_pieces, spread, vectors_of
 from model.lexicon.making import DIM, shorten
 from model.lexicon.reading import FILE, Lexicon, read_lexicon, write_lexicon
+from model.masking import WordMasker
+from model.retrieval import Tokens
 from tests.factories_training import ALL_IN_ONE, PREPROCESSING, TOKENIZER
 
 FIRST = TOKENIZER.get_vocab_size()
@@ -145,6 +147,16 @@ def test_a_tuned_bundle_is_served_alike_and_keeps_its_lexicon_when_it_is_tuned_a
     for ids, before in zip(again, expected, strict=True):
         found = twice.network.eval().embed_text(ids, torch.ones_like(ids, dtype=torch.bool))
         assert torch.allclose(found[0], before, atol=1e-5)
+
+
+def test_no_word_is_hidden_or_drawn_that_the_network_cannot_name(bundle):
+    grown = grow(bundle)
+    words = grown.dims.vocabulary
+    masker = WordMasker.of(grown.tokenizer, words=words)
+    assert masker.drawable.max() < words
+    ids = torch.tensor([[2, words + 1, 60, words, 3]] * 50)
+    hidden = masker(Tokens(ids, torch.ones_like(ids, dtype=torch.bool))).labels
+    assert set(hidden.unique().tolist()) == {-100, 60}
 
 
 def test_a_lexicon_that_does_not_fit_is_refused():
