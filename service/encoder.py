@@ -144,15 +144,6 @@ class Encoder:
         """What the best hit must reach for an answer to be confident; None if nobody knows."""
         return self.spec.confident_probability if self.spec.can_be_unsure else None
 
-    def probability(self, *, similarity: float, log_odds: float) -> float:
-        """Return the match probability of a matched hit, calibrated if the model is."""
-        return self.spec.probability(similarity=similarity, log_odds=log_odds)
-
-    @property
-    def confident_probability(self) -> float | None:
-        """What the best hit must reach for an answer to be confident; None if nobody knows."""
-        return self.spec.confident_probability if self.spec.can_be_unsure else None
-
     def match(
         self, text: str, clips: Sequence[tuple[ClipKey, NDArray[np.uint8]]], deadline: float
     ) -> list[float | None]:
@@ -177,6 +168,23 @@ class Encoder:
             raise _too_busy() from error
         wait(futures, timeout=max(0.0, deadline - time.monotonic()))
         return [_result_now(future) for future in futures]
+
+    def frame_similarities(
+        self, query: NDArray[np.float32], clip: NDArray[np.uint8]
+    ) -> list[float]:
+        """Return how similar a query is to each frame of a clip alone.
+
+        Frame t is embedded as the clip that shows it T times: what the model would make of the
+        segment if nothing moved in it. With one frame per clip that is the clip itself.
+
+        Args:
+            query: unit norm, (E,).
+            clip: uint8 (T, S, S, 3), as `can_match` wants it.
+        """
+        still = np.repeat(clip[:, None], len(clip), axis=1)  # (T, T, S, S, 3)
+        embeddings = self._model.embed_video(clips_to_tensor(list(still))).numpy()
+        similarities: list[float] = (embeddings @ query).tolist()
+        return similarities
 
     def warm_up(self) -> None:
         """Run each pass once, so that the first search does not pay for what is made lazily."""

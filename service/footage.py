@@ -6,6 +6,7 @@ from pathlib import Path
 from model.video.errors import VideoError
 from model.video.limits import DecodeLimits
 from model.video.probe import VideoFacts, probe
+from model.video.sample_times import sample_times
 from service.errors import RefusedMediaError, UnavailableError
 from service.settings import Settings
 
@@ -38,6 +39,17 @@ def probe_limits(settings: Settings) -> DecodeLimits:
         max_pixels=settings.video_limit_pixels,
         max_duration_s=settings.video_limit_s,
     )
+
+
+def frame_times(start_s: float, end_s: float, count: int) -> list[float]:
+    """Return where the frames of a clip are sampled, seconds from the start of the video.
+
+    Args:
+        start_s: first moment of the segment.
+        end_s: its end, exclusive.
+        count: frames per clip T.
+    """
+    return sample_times(start_s, end_s, count)
 
 
 def probe_upload(path: Path, settings: Settings) -> VideoFacts:

@@ -58,10 +58,14 @@ class Gallery:
                     file_name=f"{title}.mp4",
                     title=title,
                     fields={},
-                    state=VideoState.READY,
                     num_segments=len(vectors),
                     derived=derived,
-                    **{"duration_s": SEGMENT_S * len(vectors), "created_at": utc_now(), **columns},
+                    **{
+                        "state": VideoState.READY,
+                        "duration_s": SEGMENT_S * len(vectors),
+                        "created_at": utc_now(),
+                        **columns,
+                    },
                 )
             )
             session.flush()

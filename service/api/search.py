@@ -100,7 +100,6 @@ async def _answer(body: SearchIn, response: Response, state: State) -> AnswerOut
 
 
 def _request(body: SearchIn) -> SearchRequest:
-    wanted = body.filter
     return SearchRequest(
         text=body.text,
         limit=body.limit,
@@ -108,18 +107,23 @@ def _request(body: SearchIn) -> SearchRequest:
         rerank_depth=body.rerank_depth,
         deadline_ms=body.deadline_ms,
         group_by=body.group_by,
-        filter=VideoFilter(
-            tags=wanted.tags or None,
-            video_ids=wanted.video_ids,
-            created_after=wanted.created_after,
-            created_before=wanted.created_before,
-            min_duration_s=wanted.min_duration_s,
-            max_duration_s=wanted.max_duration_s,
-        ),
+        filter=video_filter(body.filter),
         cursor=body.cursor,
         min_seq=body.min_seq,
         receipt=Receipt(**body.receipt.model_dump()) if body.receipt else None,
         include_unsure=body.include_unsure,
+    )
+
+
+def video_filter(wanted: SearchFilterIn) -> VideoFilter:
+    """Return a filter as the use cases take it."""
+    return VideoFilter(
+        tags=wanted.tags or None,
+        video_ids=wanted.video_ids,
+        created_after=wanted.created_after,
+        created_before=wanted.created_before,
+        min_duration_s=wanted.min_duration_s,
+        max_duration_s=wanted.max_duration_s,
     )
 
 

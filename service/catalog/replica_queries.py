@@ -14,6 +14,7 @@ from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.tables import (
     Change,
     ChangeOp,
+    Embedding,
     Generation,
     GenerationState,
     ModelVersion,
@@ -145,3 +146,11 @@ def write_reports(session: Session, process_id: UUID, reports: Collection[Report
                 seen_at=database_time(),
             )
         )
+
+
+def is_embedded(session: Session, generation_id: UUID, video_id: UUID) -> bool:
+    """Tell whether a video has embeddings in a generation."""
+    found = select(Embedding.ordinal).where(
+        Embedding.generation_id == generation_id, Embedding.video_id == video_id
+    )
+    return session.scalar(found.limit(1)) is not None

@@ -5,9 +5,11 @@ import sys
 import typer
 
 from service.cli.audit import audit
+from service.cli.captions import captions
 from service.cli.console import CliError, Exit, print_failure
 from service.cli.doctor import doctor
 from service.cli.evaluate import evaluate
+from service.cli.explain import explain
 from service.cli.ingest import demo, ingest
 from service.cli.keys import keys, login
 from service.cli.models import models
@@ -30,6 +32,7 @@ app.command()(migrate)
 app.command()(login)
 app.command()(ingest)
 app.command()(search)
+app.command()(explain)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(train)
@@ -39,6 +42,7 @@ app.command()(audit)
 app.command(hidden=True)(api)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
+app.add_typer(captions, name="captions")
 app.add_typer(sets, name="sets")
 app.add_typer(tunings, name="tunings")
 

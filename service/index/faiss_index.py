@@ -187,6 +187,30 @@ class FaissIndex:
         is_found = positions[0] >= 0  # FAISS fills up with -1
         return self._hits(positions[0][is_found], similarities[0][is_found])
 
+    def count_above(
+        self,
+        query: NDArray[np.float32],
+        similarity: float,
+        is_open: NDArray[np.bool_] | None = None,
+    ) -> int:
+        """Return how many positions are more similar to a query, (E,), than this.
+
+        Args:
+            query: unit norm, (E,).
+            similarity: as `search` gave it.
+            is_open: slots that count, bool (m,); all if None.
+        """
+        if not len(self) or (is_open is not None and not is_open.any()):
+            return 0
+        faiss.omp_set_num_threads(1)
+        make_parameters: Any = faiss.SearchParameters
+        selector = self.selector(is_open) if is_open is not None else None
+        parameters = make_parameters(sel=selector) if selector is not None else None
+        limits, _similarities, _positions = self.index.range_search(
+            query[None], similarity, params=parameters
+        )
+        return int(limits[-1])
+
     def selector(self, is_open: NDArray[np.bool_]) -> Any:
         """Return what makes FAISS skip the positions of closed slots."""
         make_selector: Any = faiss.IDSelectorBitmap

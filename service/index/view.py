@@ -88,6 +88,25 @@ class IndexView:
         hits.sort(key=lambda hit: (-hit.similarity, hit.video_id.bytes, hit.ordinal))
         return hits[:k]
 
+    def count_above(
+        self,
+        query: NDArray[np.float32],
+        similarity: float,
+        allowed: Collection[UUID] | None = None,
+    ) -> int:
+        """Return how many segments are more similar to a query than this.
+
+        Args:
+            query: unit norm, (E,).
+            similarity: as `search` gave it.
+            allowed: only segments of these videos count; all if None.
+        """
+        parts = ((self.base, self.is_dead), (self.delta, None))
+        return sum(
+            part.count_above(query, similarity, _open_slots(part.keys, is_dead, allowed, None))
+            for part, is_dead in parts
+        )
+
     def apply(
         self, *, seq: int, chain: str, gone: Collection[UUID], upserts: Sequence[Upserted]
     ) -> "IndexView":

@@ -67,6 +67,30 @@ def test_a_receipt_sent_back_gives_the_same_list(client, ready, found):
     check_problem(torn, 422, "invalid_input")
 
 
+def test_an_explanation_says_why_a_video_is_found_or_not(client, ready, found):
+    body = {"text": "a red circle", "video_id": ready["id"]}
+    only = {"filter": {"video_ids": [ready["id"]]}}
+    told = client.post("/v1/search/explain", json={**body, **only}).json()
+    assert told["reasons"][-1] == "found"
+    assert told["best_segment"]["ordinal"] in found[0]["segments"]
+    assert told["best_segment"]["rank"] == 1
+    assert told["video"]["state"] == "ready"
+    assert told["filters"] == [{"name": "video_ids", "passes": True}]
+    assert told["generation"]["id"] == told["receipt"]["generation_id"]
+    other = {"filter": {"tags": ["no such tag"], "max_duration_s": 0.0}}
+    told = client.post("/v1/search/explain", json={**body, **other}).json()
+    assert told["reasons"] == ["filtered_out"]
+    assert told["why"] == "The filter leaves the video out: tags, max_duration_s."
+
+
+def test_a_video_that_waits_is_explained_and_an_unknown_one_is_not(client, queued):
+    body = {"text": "a red circle", "video_id": queued["id"]}
+    told = client.post("/v1/search/explain", json=body).json()
+    assert (told["reasons"], told["is_indexed"]) == (["queued"], False)
+    unknown = client.post("/v1/search/explain", json={**body, "video_id": str(uuid4())})
+    check_problem(unknown, 404, "not_found")
+
+
 def test_get_finds_the_same_as_post(client, ready, found):
     response = client.get(
         "/v1/search", params={"text": "a red circle", "video_id": ready["id"], "limit": 3}
