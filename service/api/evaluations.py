@@ -30,6 +30,7 @@ from service.api.evaluation_schemas import (
 from service.catalog import evaluation_queries, evaluation_run_queries
 from service.catalog.evaluation_queries import SetRecord
 from service.catalog.evaluation_run_queries import RunRecord
+from service.catalog.session import in_transaction
 from service.catalog.tables import JobState
 from service.errors import (
     ForbiddenError,
@@ -135,6 +136,18 @@ def read_set(set_id: UUID, session: ReadSessionDep, _access: ReadAccess) -> Eval
         for query in evaluation_queries.queries_of(session, set_id)
     ]
     return EvaluationSetDetail(**dict(_set_out(record, results.get(set_id))), queries=queries)
+
+
+@router.delete(
+    "/evaluation-sets/{set_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problems.responses(NotFoundError),
+)
+def delete_set(set_id: UUID, state: StateDep, _access: WriteAccess) -> None:
+    """Remove a set: all of its versions, and their history."""
+    in_transaction(
+        state.sessions, lambda session: evaluation_run_queries.delete_set(session, set_id)
+    )
 
 
 @router.post(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session, defer
 
 from service.catalog.activation_tables import Trigger
 from service.catalog.clock import database_time
 from service.catalog.evaluation_queries import get_set
-from service.catalog.evaluation_tables import EvaluationRun, EvaluationSet
+from service.catalog.evaluation_tables import EvaluationQuery, EvaluationRun, EvaluationSet
 from service.catalog.job_queries import lock_own_job
 from service.catalog.tables import Job, JobKind, JobState, ModelVersion, Segment
 from service.errors import NotFoundError
@@ -149,6 +149,23 @@ def commit_run(
     job.reason = job.detail = job.lease_until = None
     session.flush()
     session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
+
+
+def delete_set(session: Session, set_id: UUID) -> None:
+    """Remove all versions of a set, with their history; runs that wait or go on are cancelled.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    name = session.scalar(select(EvaluationSet.name).where(EvaluationSet.id == set_id))
+    if name is None:
+        raise NotFoundError(f"There is no evaluation set {set_id}.")
+    versions = select(EvaluationSet.id).where(EvaluationSet.name == name).scalar_subquery()
+    runs = select(EvaluationRun.id).where(EvaluationRun.set_id.in_(versions)).scalar_subquery()
+    session.execute(delete(Job).where(Job.kind == JobKind.EVALUATE, Job.subject_id.in_(runs)))
+    session.execute(delete(EvaluationRun).where(EvaluationRun.set_id.in_(versions)))
+    session.execute(delete(EvaluationQuery).where(EvaluationQuery.set_id.in_(versions)))
+    session.execute(delete(EvaluationSet).where(EvaluationSet.name == name))
 
 
 def _runs() -> Select[*tuple[Any, ...]]:

@@ -71,6 +71,20 @@ def import_set(
     )
 
 
+@sets.command("delete")
+def delete_set(
+    name: Name,
+    *,
+    url: UrlOption = None,
+    key: KeyOption = None,
+) -> None:
+    """Delete a set: all of its versions, and their history."""
+    with open_api(url, key) as api:
+        found = _find(api, name, None)
+        api.delete(f"/v1/evaluation-sets/{found['id']}")
+    out.print(f"{escape(name)} is deleted.", soft_wrap=True)
+
+
 @sets.command("list")
 def list_sets(
     *,

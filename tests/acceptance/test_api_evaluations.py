@@ -44,6 +44,19 @@ def work(api):
     return work
 
 
+def test_a_deleted_set_is_gone_with_its_versions_and_runs(client, make_set, name):
+    first, second = make_set({"text": "a dog"}), make_set({"text": "a bird"})
+    queued = client.post(f"{SETS}/{first['id']}/runs").json()
+
+    assert client.delete(f"{SETS}/{second['id']}").status_code == 204
+
+    assert name not in {one["name"] for one in client.get(SETS).json()["sets"]}
+    for path in (f"{SETS}/{first['id']}", f"/v1/evaluation-runs/{queued['id']}"):
+        assert client.get(path).status_code == 404
+    assert client.get(f"/v1/jobs/{queued['job_id']}").status_code == 404
+    assert client.delete(f"{SETS}/{second['id']}").status_code == 404
+
+
 def test_a_set_is_kept_and_the_same_name_again_is_its_next_version(client, ready, make_set, name):
     first = make_set({"text": " a dog "}, {"text": "a cat", "start_s": 0.1, "end_s": 0.4})
     second = make_set({"text": "a bird"})
