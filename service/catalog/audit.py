@@ -12,6 +12,7 @@ from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.catalog.audit_files import audit_files
+from service.catalog.audit_generations import audit_generations
 from service.catalog.caption_tables import Caption, Feedback
 from service.catalog.change_queries import (
     FIRST_CHAIN,
@@ -65,7 +66,13 @@ def audit(
     if session.get_bind().dialect.name == "postgresql":  # all statements see the same moment
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     files = audit_files(session, storage, grace_s=grace_s, verify_digests=verify_digests)
-    found = chain(_audit_change_log(session), _audit_rules(session), _audit_vectors(session), files)
+    found = chain(
+        _audit_change_log(session),
+        _audit_rules(session),
+        audit_generations(session, grace_s=grace_s),
+        _audit_vectors(session),
+        files,
+    )
     return list(found)
 
 

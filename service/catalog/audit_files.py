@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.catalog.activation_tables import GenerationVideo
 from service.catalog.blob_queries import known_blobs, named_derived
 from service.catalog.index_queries import SEARCHABLE
 from service.catalog.job_queries import running_work
@@ -55,9 +56,15 @@ def _audit_blobs(
 
 
 def _audit_derived(session: Session, storage: Storage) -> Iterator[Violation]:
-    rows = session.execute(
-        select(Video.id, Video.derived, Video.num_segments).where(Video.state.in_(SEARCHABLE))
-    ).all()
+    of_videos = select(Video.id, Video.derived, Video.num_segments).where(
+        Video.state.in_(SEARCHABLE)
+    )
+    of_generations = (
+        select(Video.id, GenerationVideo.derived, Video.num_segments)
+        .join(GenerationVideo, GenerationVideo.video_id == Video.id)
+        .where(Video.state.in_(SEARCHABLE), GenerationVideo.derived.is_not(None))
+    )
+    rows = [*session.execute(of_videos), *session.execute(of_generations)]
     for video_id, name, num_segments in rows:
         try:
             num_clips = count_clips(storage.derived_folder(name or ""))
