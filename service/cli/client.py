@@ -21,6 +21,9 @@ ANSWER_TIMEOUT_S = 120.0
 RECONNECTS = 20
 RECONNECT_S = 1.0
 
+WITH_ERRORS = frozenset({"invalid_input", "invalid_lines"})
+"""Reasons that say more, field by field or line by line."""
+
 UrlOption = Annotated[
     str | None,
     typer.Option(envvar="REELSEEK_URL", help="Address of the API; this machine if unset."),
@@ -73,6 +76,10 @@ class Api:
         """POST JSON and return the JSON of the answer."""
         return self._ask("POST", path, json=body)
 
+    def delete(self, path: str) -> None:
+        """DELETE."""
+        self._ask("DELETE", path)
+
     def post_form(self, path: str, *, files: Any, headers: Mapping[str, str]) -> Any:
         """POST a multipart form, streamed, and return the JSON of the answer."""
         return self._ask("POST", path, files=files, headers=headers)
@@ -108,7 +115,15 @@ class Api:
         headers = {"Content-Type": "application/octet-stream"}
         return self._ask("POST", path, content=content, params=params, headers=headers)
 
+    def get_content(self, path: str, **params: Any) -> bytes:
+        """GET a file and return it as it is."""
+        return self._send("GET", path, params=params).content
+
     def _ask(self, method: str, path: str, **options: Any) -> Any:
+        response = self._send(method, path, **options)
+        return response.json() if response.content else None
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **options)
         except httpx.ConnectError:
@@ -120,7 +135,7 @@ class Api:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CliError(f"The connection to {self.url} broke ({error}); try again.") from None
         if response.is_success:
-            return response.json() if response.content else None
+            return response
         raise self._refusal(response)
 
     def _refusal(self, response: httpx.Response) -> "RefusedError":
@@ -136,8 +151,8 @@ class Api:
                 if self._has_key
                 else f"{self.url} asks for an API key"
             ) + f"; make one with `{command_name()} keys create` there and set REELSEEK_API_KEY."
-        for wrong in (problem.get("errors") or []) if reason == "invalid_input" else []:
-            detail += f" {wrong.get('path')}: {wrong.get('message')}."
+        for wrong in (problem.get("errors") or []) if reason in WITH_ERRORS else []:
+            detail += f" {wrong.get('path')}: {str(wrong.get('message')).rstrip('.')}."
         return RefusedError(detail, reason=reason, status=response.status_code)
 
 
