@@ -6,7 +6,6 @@ import typer
 
 from service.cli.audit import audit
 from service.cli.captions import captions
-from service.cli.captions import captions
 from service.cli.console import CliError, Exit, print_failure
 from service.cli.doctor import doctor
 from service.cli.evaluate import evaluate
@@ -43,7 +42,6 @@ app.command()(audit)
 app.command(hidden=True)(api)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
-app.add_typer(captions, name="captions")
 app.add_typer(captions, name="captions")
 app.add_typer(sets, name="sets")
 app.add_typer(tunings, name="tunings")
