@@ -82,12 +82,15 @@ class PlaceOut(BaseModel):
     end_s: float | None
 
 
-class FeedbackOut(PlaceOut):
+class FeedbackOut(BaseModel):
     """What a person said of a hit."""
 
     id: UUID
     text: str
     verdict: Verdict
+    video_id: UUID
+    start_s: float | None
+    end_s: float | None
     instead: PlaceOut | None
     receipt: ReceiptOut
     created_at: datetime
