@@ -18,6 +18,8 @@ QUANTIZERS = {
     "flat_fp16": faiss.ScalarQuantizer.QT_fp16,
     "flat_int8": faiss.ScalarQuantizer.QT_8bit,
 }
+TIE = 1e-6
+"""FAISS rounds a little differently when it counts than when it searches int8."""
 ROWS_AT_ONCE = 65_536  # added at once: bounds the float32 copy that FAISS wants
 
 
@@ -193,7 +195,7 @@ class FaissIndex:
         similarity: float,
         is_open: NDArray[np.bool_] | None = None,
     ) -> int:
-        """Return how many positions are more similar to a query, (E,), than this.
+        """Return how many positions are more similar to a query than this, ties left out.
 
         Args:
             query: unit norm, (E,).
@@ -207,7 +209,7 @@ class FaissIndex:
         selector = self.selector(is_open) if is_open is not None else None
         parameters = make_parameters(sel=selector) if selector is not None else None
         limits, _similarities, _positions = self.index.range_search(
-            query[None], similarity, params=parameters
+            query[None], similarity + TIE, params=parameters
         )
         return int(limits[-1])
 

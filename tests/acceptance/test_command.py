@@ -151,6 +151,22 @@ def test_search_as_json_is_the_answer_of_the_api(reelseek):
     assert answer["receipt"]
 
 
+@pytest.mark.usefixtures("videos")
+def test_explain_says_why_a_video_is_found_or_not(reelseek, live):
+    with live.client() as client:
+        video = client.get("/v1/videos").json()["videos"][0]
+    done = reelseek("explain", "a red circle", video["id"], "--at", "0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{video['title']}: ")
+    assert "It is shown as number" in done.stdout
+    assert "Frame at" in done.stdout
+    left_out = reelseek("explain", "a red circle", video["id"], "--tag", "no such tag", "--json")
+    assert json.loads(left_out.stdout)["reasons"] == ["filtered_out"]
+    unknown = reelseek("explain", "a red circle", "00000000-0000-4000-8000-000000000000")
+    assert unknown.returncode == 1
+    assert "There is no video" in sentence(unknown)
+
+
 def test_search_says_what_is_wrong_with_a_text(reelseek):
     done = reelseek("search", "x" * 2000)
 

@@ -60,6 +60,21 @@ def test_a_filter_is_exact_and_costs_no_recall(share):
         assert found(hits) == brute_force(vectors, query, 30, is_open)
 
 
+@pytest.mark.parametrize("kind", ["flat_fp16", "flat_fp32", "flat_int8"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_what_is_more_similar_is_counted_as_it_is_found(kind, share):
+    index, _ = make_index(100, kind=kind)
+    is_open = None if share == 1.0 else np.random.default_rng(2).random(100) < share
+    for query in np.random.default_rng(1).normal(size=(5, DIM)).astype(np.float32):
+        hits = index.search(query, 400, is_open)
+        for place, hit in enumerate(hits[::7]):
+            assert index.count_above(query, hit.similarity, is_open) == 7 * place
+
+
+def test_nothing_of_an_empty_index_is_more_similar():
+    assert FaissIndex.empty(DIM).count_above(np.zeros(DIM, np.float32), -1.0) == 0
+
+
 def test_similarity_is_the_inner_product_and_keys_are_whole():
     index, vectors = make_index(3)
     query = vectors[5].astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.index.faiss_index import FaissIndex, Slot
+from service.index.faiss_index import TIE, FaissIndex, Slot
 from service.index.view import IndexView, Upserted, keys_of
 
 DIM = 4
@@ -88,3 +88,18 @@ def test_a_view_in_use_does_not_change():
     before = everything(view)
     view.apply(seq=3, chain="", gone=VIDEOS[:3], upserts=[upserted(VIDEOS[2], 3)])
     assert everything(view) == before
+
+
+@settings(deadline=None, max_examples=40)
+@given(series=changes, allowed=st.sets(st.sampled_from(VIDEOS)))
+def test_ranks_are_counted_over_base_and_delta_without_the_dead(series, allowed):
+    query = np.array([1, 0, 0, 0], np.float32)
+    view = fresh(2, {VIDEOS[0]: 1, VIDEOS[1]: 2})
+    for seq, (video, is_upsert) in enumerate(series, start=3):
+        upserts = [upserted(video, seq)] if is_upsert else []
+        view = view.apply(seq=seq, chain="", gone={video}, upserts=upserts)
+    for only in (None, allowed):
+        hits = everything(view, allowed=only)
+        for hit in hits:
+            before = sum(other.similarity > hit.similarity + TIE for other in hits)
+            assert view.count_above(query, hit.similarity, only) == before
