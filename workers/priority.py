@@ -11,8 +11,11 @@ one: a worker is a session of its own, so its group has to step back as well."""
 
 
 def take_lowest_priority() -> None:
-    """Let every other process go first. Without effect where the system does not allow it."""
+    """Let every other process go first, as far as the system allows; leads a session from then on."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
     with contextlib.suppress(OSError):
-        AUTOGROUP.write_text(str(LOWEST))
+        os.setsid()  # refused where there is one of its own already
+    if os.getsid(0) == os.getpid():  # else it would be that of whoever started this, a shell or API
+        with contextlib.suppress(OSError):
+            AUTOGROUP.write_text(str(LOWEST))
