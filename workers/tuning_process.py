@@ -59,11 +59,23 @@ log = structlog.get_logger(__name__)
 
 
 def main(arguments: list[str]) -> int:
-    """Work in a folder and return the exit status."""
+    """Work in a folder, tell on standard output, and return the exit status."""
     die_with_parent()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # sums in one order, always
     told = take_stdout()
-    say: Say = told if started_processes().is_first else lambda _: None
+    return attempt(arguments, told if started_processes().is_first else lambda _: None)
+
+
+def attempt(arguments: list[str], say: Say) -> int:
+    """Do what is asked for, or say why it cannot be done; return the exit status.
+
+    Args:
+        arguments: of the command.
+        say: writes an event.
+
+    Raises:
+        Exception: a fault of ours, with its traceback.
+    """
     try:
         if arguments[:1] == ["--estimate"]:
             _estimate(Path(arguments[1]), say)
