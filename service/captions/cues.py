@@ -8,7 +8,7 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from service.captions.lines import BadLineError, CaptionFormat, Record
+from service.captions.lines import BadLineError, CaptionFormat, Record, check_length
 from service.errors import InvalidInputError
 
 HEADER = re.compile(r"WEBVTT(?:[ \t].*)?")
@@ -68,14 +68,16 @@ def _blocks(lines: Iterable[str], form: CaptionFormat) -> Iterator[tuple[int, li
     In WebVTT a line of blanks is a part of the text, and some programs write such lines.
     """
     block: list[str] = []
-    number = 0
+    number = num_chars = 0
     for number, line in enumerate(lines, start=1):
         content = line.rstrip("\n")
         if content if form is CaptionFormat.VTT else content.strip():
             block.append(content)
+            num_chars += len(content)
+            check_length(number - len(block) + 1, num_chars)
         elif block:
             yield number - len(block), block
-            block = []
+            block, num_chars = [], 0
     if block:
         yield number - len(block) + 1, block
 

@@ -168,7 +168,9 @@ class _Import:
     def _look_up(self, records: Sequence[Record]) -> None:
         """Find the videos that these name, as far as they were not met before."""
         names = {name for record in records for name in record.videos}
-        new = {name for name in names - {*self._called} if _is_storable(name)}
+        new = {name for name in names - self._called.keys() if _is_storable(name)}
+        if not new:
+            return
         found = caption_queries.videos_called(self._session, new)
         self._called |= found
         self._meet([ids[0] for ids in found.values() if len(ids) == 1])

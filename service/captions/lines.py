@@ -74,11 +74,20 @@ def read_lines(file: BinaryIO, *, newline: str | None = None) -> Generator[str]:
                     f"The file has more than {MAX_LINES} lines. Send it in parts.",
                     reason="too_many_lines",
                 )
-            if len(line) > MAX_LINE_CHARS:
-                raise InvalidInputError(
-                    f"Line {number} is longer than {MAX_LINE_CHARS} characters.",
-                    reason="line_too_long",
-                )
+            check_length(number, len(line))
             yield line
     finally:
         text.detach()  # the file is the caller's
+
+
+def check_length(number: int, num_chars: int) -> None:
+    """Refuse a line, or what begins with it, if it is longer than any caption.
+
+    Raises:
+        InvalidInputError: it is.
+    """
+    if num_chars > MAX_LINE_CHARS:
+        raise InvalidInputError(
+            f"What begins in line {number} is longer than {MAX_LINE_CHARS} characters.",
+            reason="line_too_long",
+        )

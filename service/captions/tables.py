@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from service.captions.lines import BadLineError, Record
+from service.captions.lines import BadLineError, Record, check_length
 from service.catalog.caption_queries import NamedCaption
 from service.errors import InvalidInputError
 
@@ -32,11 +32,11 @@ def read_csv(lines: Iterable[str], *, needs_video: bool) -> Iterator[Record | tu
     Raises:
         InvalidInputError: there is no header, or it lacks a column.
     """
-    remaining = iter(lines)
+    remaining = _RowLines(lines)
     header, delimiter = _read_header(next(remaining, ""), needs_video=needs_video)
     reader = csv.reader(remaining, delimiter=delimiter, strict=True)
     while True:
-        line = reader.line_num + 2  # the next one, behind the header
+        line = remaining.begin_row()
         try:
             row = next(reader)
         except StopIteration:
@@ -87,6 +87,27 @@ def write_jsonl(captions: Sequence[NamedCaption]) -> str:
 def csv_header() -> str:
     """Return the first line of a CSV file."""
     return ",".join(COLUMNS) + "\r\n"
+
+
+class _RowLines(Iterator[str]):
+    """Lines with the number of the next; a row may have many, but not be endless."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._number = self._first = 1
+        self._num_chars = 0
+
+    def begin_row(self) -> int:
+        """Return the line with which the next row begins."""
+        self._first, self._num_chars = self._number, 0
+        return self._first
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._number += 1
+        self._num_chars += len(line)
+        check_length(self._first, self._num_chars)
+        return line
 
 
 def _read_header(line: str, *, needs_video: bool) -> tuple[list[str], str]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from model.pairs import read_pairs
 from service.captions.checking import check_text
-from service.captions.lines import MAX_LINE_CHARS, MAX_LINES, read_lines
+from service.captions.cues import read_cues
+from service.captions.lines import MAX_LINE_CHARS, MAX_LINES, CaptionFormat, read_lines
 from service.captions.tables import csv_header, read_csv, read_jsonl, write_csv, write_jsonl
 from service.catalog.caption_queries import NamedCaption
 from service.catalog.caption_tables import Caption, CaptionSource
@@ -182,6 +183,16 @@ def test_lines_are_bounded():
         list(read_lines(io.BytesIO(b"x" * (MAX_LINE_CHARS + 1))))
     with pytest.raises(InvalidInputError, match="more than"):
         list(read_lines(io.BytesIO(b"\n" * (MAX_LINES + 1))))
+
+
+def test_a_row_and_a_cue_are_bounded_though_they_have_many_lines():
+    quoted = 'a,"\n",' * (MAX_LINE_CHARS // 6 + 1)
+    with pytest.raises(InvalidInputError, match="begins in line 2 is longer"):
+        from_csv("video,text\n" + quoted)
+    for form in ("vtt", "srt"):
+        content = "WEBVTT\n\n" + "x\n" * (MAX_LINE_CHARS + 1)
+        with pytest.raises(InvalidInputError, match="begins in line 3 is longer"):
+            list(read_cues(io.StringIO(content), CaptionFormat(form)))
 
 
 def test_the_file_stays_open_for_another_reading():
