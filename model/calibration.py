@@ -24,6 +24,9 @@ MOST_STEPS = 100
 SMALLEST_STEP = 1e-10
 RIDGE = 1e-12
 """Keeps Newton's equations solvable where all scores are alike."""
+DIGITS = 6
+"""More would be noise, and part of the bundle's digest."""
+JUST_BELOW = 1 - 1e-5
 HIDDEN_SHARE = 0.05
 """Of right best hits at most this share may fall under the threshold."""
 HIGHEST_THRESHOLD = 0.5
@@ -105,7 +108,7 @@ def calibrate(judged: Judged, *, seed: int = 0) -> Fitted:
     if is_right.all() or not is_right.any():
         kind = "right" if is_right.all() else "wrong"
         raise CalibrationError(f"every candidate is {kind}: match probabilities cannot be fitted")
-    slope, bias = fit(scores, is_right)
+    slope, bias = (float(f"{value:.{DIGITS}g}") for value in fit(scores, is_right))
     threshold, hidden = choose_threshold(judged, slope, bias)
     return Fitted(
         calibration=Calibration(slope=slope, bias=bias, confident_probability=threshold),
@@ -211,7 +214,8 @@ def choose_threshold(
     }
     threshold = 0.0
     if len(right):
-        threshold = min(HIGHEST_THRESHOLD, float(right[int(HIDDEN_SHARE * len(right))]))
+        least = JUST_BELOW * float(right[int(HIDDEN_SHARE * len(right))])
+        threshold = min(HIGHEST_THRESHOLD, float(f"{least:.{DIGITS}g}"))
     hidden = {
         name: {"count": len(found), "hidden": int((found < threshold).sum())}
         for name, found in kinds.items()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle import load_bundle
+from model.bundle_checks import Precision
 from model.calibration import CalibrationError, Flags, Judged, calibrate
 from model.clip_store import ClipStore
 from model.gate_gallery import GalleryError, LiveGallery, Shelf, open_shelf, refuse
@@ -91,9 +92,10 @@ def compare_bundles(
     began = time.monotonic()
     finish_change(candidate)
     clips.mkdir(parents=True, exist_ok=True)
+    precision: Precision = "float32" if device == "cpu" else "auto"  # always the same numbers
     models = {
-        BASE: load_bundle(base, device=device),
-        CANDIDATE: load_bundle(candidate, device=device),
+        BASE: load_bundle(base, device=device, precision=precision),
+        CANDIDATE: load_bundle(candidate, device=device, precision=precision),
     }
     gate = _Gate(models, clips, Parts(progress), [], seed)
     report, calibration = gate.compare(held_out, gallery)

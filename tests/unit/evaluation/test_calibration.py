@@ -242,3 +242,10 @@ def test_a_kill_before_the_decision_changes_nothing(tmp_path):
     assert {path.name for path in folder.iterdir()} == {
         "config.json", "card.json", "model.safetensors", "tokenizer.json",
     }  # fmt: skip
+
+
+def test_noise_in_the_last_digits_does_not_change_the_digest():
+    made = drawn(200)
+    noise = 1 + 1e-13 * np.random.default_rng(1).normal(size=made.scores.shape)
+    again = judged(made.scores * noise, made.is_right)
+    assert calibrate(made).calibration == calibrate(again).calibration
