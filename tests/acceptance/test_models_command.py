@@ -128,15 +128,16 @@ def test_a_running_service_takes_a_used_model_over_and_starts_with_it_again(
         assert search(client)[0]["video_id"] == video["id"]
 
         added = reelseek("models", "import", file, "--tokenizer", words)
-        assert "models use tuned --reembed" in added.stdout
-        assert "1 videos were embedded" in sentence(reelseek("models", "use", "tuned"))
-        used = reelseek("models", "use", "tuned", "--reembed")
+        assert "models use tuned" in added.stdout
+        used = reelseek("models", "use", "tuned")
         assert used.returncode == 0, used.stderr
-        assert "1 videos wait to be embedded" in used.stdout
+        assert "tuned is what is searched now" in used.stdout
 
-        wait_until_processed(client, video["id"])
         assert search(client)[0]["video_id"] == video["id"]
         assert reelseek.models()["tuned"]["is_active"]
+        back = reelseek("models", "rollback")
+        assert "bundled is what is searched now" in back.stdout, back.stderr
+        assert reelseek("models", "use", "tuned").returncode == 0
 
     assert live.stop() == 0
     again = LiveService(reelseek.data_dir)
