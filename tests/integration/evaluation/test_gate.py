@@ -21,6 +21,8 @@ from model.gate_pairs import HeldOutPair, store_for
 from model.world.movies import demo_stories, write_movie
 from tests.factories_model import make_tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 BUNDLED = Path(__file__).parents[3] / "model" / "bundled"
 NUM_VIDEOS = 24
 DURATION_S = 1.0
