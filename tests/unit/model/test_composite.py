@@ -17,10 +17,11 @@ from model.bundle_files import (
     open_bundle,
     write_json,
 )
+from model.calibration import write_calibration
 from model.composite import CompositeRetriever, TokensOfBoth, adapt_clips
 from model.image_text.adding import add_model
 from model.importing.errors import ImportRefusedError
-from model.retrieval import clips_to_tensor
+from model.retrieval import Calibration, clips_to_tensor
 from tests.factories_image_text import save_clip
 from tests.factories_model import TINY, make_tiny_bundle
 
@@ -84,6 +85,20 @@ def test_hits_are_ordered_by_the_sum_of_both_in_log_odds(composite):
     score = composite.spec.rerank_score(similarity=0.3, log_odds=2.0)
 
     assert score == pytest.approx(2.0 + 0.3 * scale, rel=1e-3)
+
+
+def test_the_calibration_of_a_matcher_does_not_hold_for_both(folders, tmp_path):
+    matcher = shutil.copytree(folders / "matcher", tmp_path / "matcher")
+    write_calibration(matcher, Calibration(slope=2.0, bias=1.0))
+    add_model(str(folders / "hub"), tmp_path / "both", frames=5, matcher=matcher)
+    assert not load_bundle(tmp_path / "both").spec.is_calibrated
+
+
+def test_both_can_be_calibrated_as_one(changed):
+    digest = write_calibration(changed, Calibration(slope=0.5, bias=-1.0))
+    spec = load_bundle(changed).spec
+    assert (spec.is_calibrated, spec.match_slope, spec.has_matcher) == (True, 0.5, True)
+    assert digest == bundle_digest(changed)
 
 
 def test_some_of_the_texts_are_some_of_both(composite):
