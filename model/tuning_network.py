@@ -1,6 +1,6 @@
 """The network that is tuned: made from a bundle, trained by a recipe, saved as a bundle."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,11 +10,14 @@ import torch
 from model.adapting import adapt, fresh_parts
 from model.bundle import save_bundle
 from model.bundle_files import CARD, read_json
+from model.clip_store import ClipStore
 from model.masking import WordMasker
+from model.pairs import VideoPair
 from model.plan import Plan
 from model.recipes.clover import CloverObjectives, CloverRecipe
 from model.recipes.native import NativeObjectives, NativeRecipe
 from model.semantic_masking import SemanticMasker
+from model.settling import settle
 from model.train import Training
 from model.trainable import TrainableBundle
 from model.tuning_choices import Choices, TuningError
@@ -23,6 +26,8 @@ from model.word_dropout import forget_spelling
 
 AnyRecipe = NativeRecipe | CloverRecipe
 AnyObjectives = NativeObjectives | CloverObjectives
+SETTLED_AT_ONCE = 16
+"""Clips that go through the network together at the end."""
 CLOSENESS = 5.0
 """Weight of a clip's closeness to its text, with a lexicon: chosen on captions without clips."""
 
@@ -82,6 +87,27 @@ def _closeness_weight(bundle: TrainableBundle) -> float:
     return CLOSENESS if getattr(bundle.dims, "lexicon", 0) else 0.0
 
 
+def finish(
+    training: Training[AnyRecipe],
+    bundle: TrainableBundle,
+    store: ClipStore,
+    pairs: Sequence[VideoPair],
+) -> None:
+    """Give the network the running average of its weights, and let clips settle by their texts.
+
+    Args:
+        training: that is over.
+        bundle: what was trained.
+        store: has the clips.
+        pairs: that may be learned from, each with a caption.
+    """
+    bundle.network.load_state_dict(training.average)
+    if getattr(bundle.dims, "lexicon", 0):
+        parts = [pairs[at : at + SETTLED_AT_ONCE] for at in range(0, len(pairs), SETTLED_AT_ONCE)]
+        clips = (torch.from_numpy(store.load(part)) for part in parts)
+        settle(bundle, clips, [pair.captions for pair in pairs])
+
+
 def save(
     out: Path,
     training: Training[AnyRecipe],
@@ -92,7 +118,7 @@ def save(
     name: str,
     facts: Mapping[str, Any],
 ) -> str:
-    """Write the running average of the weights as a bundle and return its digest.
+    """Write what was trained, and finished, as a bundle and return its digest.
 
     Args:
         out: the folder; its card is written last.
@@ -104,7 +130,6 @@ def save(
         facts: of the run, for its card.
     """
     origin = read_json(source / CARD)
-    bundle.network.load_state_dict(training.average)
     return save_bundle(
         out,
         network=bundle.network,

@@ -112,6 +112,7 @@ class Run:
         self._train(loop, prepared, is_new=found is None)
         digest = None
         if loop.is_done and processes.is_first:
+            tuning_network.finish(training, bundle, store, self._left(data.usable))
             facts = self._facts(prepared, asdict(objectives))
             digest = tuning_network.save(
                 self.places.out, training, bundle,
@@ -140,6 +141,12 @@ class Run:
                 note = json.dumps({"rows": error.rows})
                 (self.places.work / TOO_LARGE).write_text(note, encoding="utf-8")
             raise
+
+    def _left(self, pairs: Sequence[VideoPair]) -> list[VideoPair]:
+        """Return the pairs without the captions that were taken back."""
+        forgotten = self.forgotten()
+        kept = [pair.without(forgotten) for pair in pairs]
+        return [pair for pair in kept if pair.captions]
 
     def _facts(self, prepared: Prepared, objectives: dict[str, Any]) -> dict[str, Any]:
         """Return what the card of the new bundle says of the run."""
