@@ -53,25 +53,27 @@ def choose_partners(
     similar it is (ALBEF, arXiv:2107.07651).
 
     Args:
-        is_true: whether text i is true of clip j, bool (B, B).
+        is_true: whether text i is true of clip j, bool (B, B). A clip of which every text is true
+            is asked about any of them in place of a wrong one, as one that is right.
         similarity: of clips (rows) with texts, (B, B); needed for `hard` alone.
         negatives: how wrong texts are drawn for matching.
         others: how many wrong texts to rank each clip's own text against, drawn uniformly.
         generator: where the randomness comes from.
 
     Raises:
-        ValueError: every text of the batch is true of some clip.
+        ValueError: hard negatives are wanted, and no similarities are given.
     """
     of_clip = is_true.T  # (B, B): rows are clips
+    barred = of_clip & ~of_clip.all(dim=1, keepdim=True)
     own = torch.arange(len(of_clip))
-    false = [uniform_negatives(of_clip, generator=generator) for _ in range(others)]
+    false = [uniform_negatives(barred, generator=generator) for _ in range(others)]
     if negatives == "hard":
         if similarity is None:
             raise ValueError("hard negatives need similarities")
-        hard = hard_negatives(similarity.cpu(), of_clip, temperature=HARDNESS, generator=generator)
+        hard = hard_negatives(similarity.cpu(), barred, temperature=HARDNESS, generator=generator)
         columns, matched, ranked = [own, hard, *false], slice(0, 2), slice(0, None)
     else:
-        wrong = uniform_negatives(of_clip, generator=generator)
+        wrong = uniform_negatives(barred, generator=generator)
         asked = torch.where(keep_half(len(own), generator=generator).bool(), own, wrong)
         columns, matched, ranked = [asked, own, *false], slice(0, 1), slice(1, None)
         if not others:

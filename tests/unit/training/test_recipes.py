@@ -180,3 +180,14 @@ def test_a_cosine_falls_to_its_floor():
     assert rates[10] == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == pytest.approx(0.1, abs=0.001)
+
+
+@pytest.mark.parametrize("start", [native_training, clover_training])
+def test_a_batch_whose_captions_say_the_same_of_all_clips_does_not_end_the_run(start):
+    batch = batch_of(0)
+    batch = replace(
+        batch, texts=batch.texts[:1] * 8, is_true=torch.ones(8, 8, dtype=torch.bool),
+        tokens=batch.tokens[torch.zeros(8, dtype=torch.long)],
+    )  # fmt: skip
+    (step,) = start().run([batch])
+    assert all(np.isfinite(list(step.losses.values())))
