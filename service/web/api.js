@@ -5,6 +5,7 @@ export class ApiError extends Error {
     super(sentence(status, problem));
     this.status = status;
     this.reason = problem?.reason;
+    this.errors = problem?.errors ?? []; // one for each wrong field or line: {path, message}
   }
 }
 
@@ -14,10 +15,13 @@ function sentence(status, problem) {
   return `The server answered ${status}. Try again, and look at its log if it stays so.`;
 }
 
-/** Send a request; return the parsed JSON, or null where the answer has no body. */
+/** Send a request with JSON, or a file, as its body; return the parsed JSON, or null where the answer has no body. */
 export async function call(method, path, body, { signal } = {}) {
   const options = { method, signal, headers: { Accept: "application/json" } };
-  if (body !== undefined) {
+  if (body instanceof Blob) {
+    options.headers["Content-Type"] = "application/octet-stream";
+    options.body = body;
+  } else if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
@@ -32,6 +36,19 @@ export async function call(method, path, body, { signal } = {}) {
   const data = parse(text);
   if (!response.ok) throw fail(response.status, data);
   return data;
+}
+
+/** Return all items of a list that comes in pages, `most` at most, and whether there are more. */
+export async function collect(path, key, most = 1000) {
+  const items = [];
+  let cursor = null;
+  do {
+    const query = new URLSearchParams({ limit: 200, ...(cursor ? { cursor } : {}) });
+    const answer = await call("GET", `${path}?${query}`);
+    items.push(...answer[key]);
+    cursor = answer.next_cursor;
+  } while (cursor && items.length < most);
+  return { items, hasMore: Boolean(cursor) };
 }
 
 /** Upload one file as multipart; `onProgress` gets the share sent, 0 to 1. */

@@ -1,7 +1,14 @@
-// Starts the page: sign in with the one-time link, then search and videos.
+// Starts the page: sign in with the one-time link, then the place that the address names.
 import { call } from "./api.js";
+import { startCaptions } from "./captions.js";
 import { $, plural } from "./dom.js";
+import { enterEvaluation, leaveEvaluation, startEvaluation } from "./evaluation.js";
+import { startExplain } from "./explain.js";
+import { startFeedback } from "./feedback.js";
+import { enterModels, leaveModels } from "./models.js";
+import { addPlace, leavePlace, showPlace, startPlaces } from "./places.js";
 import { searchFromAddress, startSearch } from "./search.js";
+import { enterTuning, leaveTuning, startTuning } from "./tuning.js";
 import { startUploads } from "./uploads.js";
 import { refreshVideos, startVideos, stopVideos } from "./videos.js";
 
@@ -17,8 +24,10 @@ async function redeem(token) {
 }
 
 function showSignIn() {
-  stopVideos();
+  leavePlace();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   $("app").hidden = true;
+  $("places").hidden = true;
   $("sign-out").hidden = true;
   $("sign-in").hidden = false;
   $("system").textContent = "";
@@ -39,9 +48,15 @@ async function enter() {
   showSystem(system);
   $("sign-in").hidden = true;
   $("app").hidden = false;
+  $("places").hidden = false;
   $("sign-out").hidden = false;
+  showPlace();
+}
+
+/** The search page: the videos are looked after while it is shown; the address is searched once. */
+function enterSearch() {
   refreshVideos();
-  searchFromAddress();
+  if (!$("moments").children.length) searchFromAddress();
   if (!location.search) $("query").focus();
 }
 
@@ -78,17 +93,35 @@ window.addEventListener("videos-changed", async () => {
   if (system) showSystem(system);
 });
 
+addPlace("search", { enter: enterSearch, leave: stopVideos });
+addPlace("tuning", { title: "Tuning", enter: enterTuning, leave: leaveTuning });
+addPlace("models", { title: "Models", enter: enterModels, leave: leaveModels });
+addPlace("evaluation", { title: "Evaluation", enter: enterEvaluation, leave: leaveEvaluation });
+startPlaces();
 startSearch();
+startFeedback();
+startExplain();
+startCaptions();
+startTuning();
+startEvaluation();
 startUploads(refreshVideos);
 startVideos();
 
-if (location.hash.startsWith("#login=")) {
-  const token = tokenIn(location.hash);
-  history.replaceState(null, "", location.pathname + location.search); // the secret leaves the address bar
-  try {
-    await redeem(token);
-  } catch (error) {
-    $("sign-in-error").textContent = error.message;
+/** Sign in with the link that was opened, in a new tab or in this one. */
+async function enterByAddress() {
+  if (location.hash.startsWith("#login=")) {
+    const token = tokenIn(location.hash);
+    history.replaceState(null, "", location.pathname + location.search); // the secret leaves the address bar
+    try {
+      await redeem(token);
+    } catch (error) {
+      $("sign-in-error").textContent = error.message;
+    }
   }
+  enter();
 }
-enter();
+
+window.addEventListener("hashchange", () => {
+  if (location.hash.startsWith("#login=")) enterByAddress();
+});
+enterByAddress();

@@ -1,6 +1,8 @@
 // The search box, its filters and the moments found.
 import { call } from "./api.js";
 import { $, clock, element, plural, splitTags } from "./dom.js";
+import { offerExplanation } from "./explain.js";
+import { feedbackOf, stopChoosing } from "./feedback.js";
 import { spanPlayer } from "./player.js";
 
 let running = null;
@@ -31,6 +33,7 @@ async function ask(request, { isMore }) {
   $("search-error").textContent = "";
   $("search-status").textContent = "Searching …";
   $("show-closest").hidden = true;
+  stopChoosing();
   $("moments").setAttribute("aria-busy", "true"); // the button stays usable: a new search replaces this one
   try {
     const answer = await call("POST", "/v1/search", request, { signal: mine.signal });
@@ -50,7 +53,7 @@ async function ask(request, { isMore }) {
 }
 
 function show(answer, isMore) {
-  const cards = answer.moments.map(card);
+  const cards = answer.moments.map((moment) => card(moment, { text: asked.text, receipt: answer.receipt }));
   $("moments").append(...cards);
   shown += cards.length;
   asked.cursor = answer.next_cursor;
@@ -63,10 +66,11 @@ function show(answer, isMore) {
     : shown
     ? `${plural(shown, "moment")} for “${asked.text}”, best first.${degraded}`
     : "Nothing found. Upload a video first, wait until yours are processed, or loosen the filters.";
+  if (!isMore) offerExplanation(asked);
   if (isMore) cards[0]?.querySelector("button")?.focus();
 }
 
-function card(moment) {
+function card(moment, asking) {
   const span = `${clock(moment.start_s)}–${clock(moment.end_s)}`;
   const label = `Play ${span} of ${moment.title}`;
   const frame = element("button", { className: "frame", type: "button", "aria-label": label },
@@ -77,8 +81,10 @@ function card(moment) {
     frame.replaceWith(element("div", { className: "frame" }, video));
     video.focus();
   });
-  return element("li", {}, element("article", { className: "card moment", "data-video": moment.video_id }, frame,
-    element("div", { className: "about" }, element("h3", {}, moment.title), scores(moment))));
+  const about = element("div", { className: "about" }, element("h3", {}, moment.title), scores(moment));
+  const article = element("article", { className: "card moment", "data-video": moment.video_id }, frame, about);
+  about.append(feedbackOf(moment, { ...asking, article }));
+  return element("li", {}, article);
 }
 
 function scores(moment) {
@@ -112,7 +118,8 @@ export function startSearch() {
   $("more-moments").addEventListener("click", () => ask(asked, { isMore: true }));
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.closest("input, textarea, select, dialog[open]");
-    if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey) {
+    const isShown = $("query").checkVisibility();
+    if (event.key === "/" && isShown && !isTyping && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       $("query").focus();
     }

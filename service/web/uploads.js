@@ -80,7 +80,7 @@ export function startUploads(accepted) {
     if (!event.dataTransfer?.files.length) return;
     event.preventDefault();
     drop.classList.remove("over");
-    add([...event.dataTransfer.files]);
+    if (drop.checkVisibility()) add([...event.dataTransfer.files]);
   });
   window.addEventListener("beforeunload", (event) => { if (active) event.preventDefault(); });
 }

@@ -1,5 +1,6 @@
 // The list of videos with their state; it refreshes itself while something is being processed.
 import { call } from "./api.js";
+import { openCaptions } from "./captions.js";
 import { $, clock, element, plural, splitTags } from "./dom.js";
 
 const PAGE = 50;
@@ -98,6 +99,7 @@ function article(video, node) {
   }, text);
   const actions = element("div", { className: "actions" },
     isWatchable ? button("watch", "Watch", () => watch(video, node)) : null,
+    button("captions", "Captions", () => openCaptions(video)),
     button("edit", "Edit", () => edit(video)),
     button("delete", "Delete", () => remove(video)));
   return element("article", { className: "video" }, still, about, actions);
