@@ -43,14 +43,14 @@ def settle(
         features = _features(bundle, some)  # (B, C + 1)
         now = features @ _weights(layer)  # (B, E)
         wanted = _meeting_points(bundle, told) * now.norm(dim=-1, keepdim=True)
-        square += features.T @ features
-        miss += features.T @ (wanted - now)
+        square.add_(features.T @ features)
+        miss.add_(features.T @ (wanted - now))
         count += len(some)
     hold = HOLD * square.trace() / max(1, count)
     held = square + hold * torch.eye(len(square), dtype=square.dtype, device=square.device)
     change = torch.linalg.solve(held, miss).T.to(layer.weight.dtype)  # (E, C + 1)
-    layer.weight += change[:, :-1]
-    layer.bias += change[:, -1]
+    layer.weight.add_(change[:, :-1])
+    layer.bias.add_(change[:, -1])
     network.train(was_training)
 
 
