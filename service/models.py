@@ -54,10 +54,16 @@ class KnownModel:
         return Path(self.record.version.bundle_path) == BUNDLED_PATH
 
 
-def sync_versions(sessions: Sessions, registry: Registry) -> None:
-    """Register the models of the data folder, and the one that comes along, in the catalog."""
+def sync_versions(sessions: Sessions, registry: Registry, *, reads: Sessions | None = None) -> None:
+    """Register the models of the data folder, and the one that comes along, in the catalog.
+
+    Args:
+        sessions: writing sessions.
+        registry: the models of the data folder.
+        reads: sessions that only read, if there are some: they wait for no writer.
+    """
     found = {model.facts.digest: model for model in registry.list()}
-    with sessions() as session:
+    with (reads or sessions)() as session:
         unknown = model_queries.unknown_digests(session, found)
     if not unknown:
         return
@@ -73,10 +79,12 @@ def sync_versions(sessions: Sessions, registry: Registry) -> None:
     in_transaction(sessions, lambda session: model_queries.add_versions(session, bundles))
 
 
-def list_models(sessions: Sessions, registry: Registry) -> list[KnownModel]:
-    """Return all models that can be used, or are in use, the oldest first."""
-    sync_versions(sessions, registry)
-    with sessions() as session:
+def list_models(
+    sessions: Sessions, registry: Registry, *, reads: Sessions | None = None
+) -> list[KnownModel]:
+    """Return all models that can be used, or are in use, the oldest first; see `sync_versions`."""
+    sync_versions(sessions, registry, reads=reads)
+    with (reads or sessions)() as session:
         records = model_queries.list_versions(session)
     known = [_known(record, registry) for record in records]
     return [one for one in known if one.folder is not None or one.record.generation is not None]

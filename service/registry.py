@@ -207,7 +207,7 @@ class Registry:
             raise ConflictError(f"{place} is not a model; move it away.")
         if self._read(place).facts.digest in kept:
             raise ConflictError(
-                f"The model {place.name!r} is the one that is searched, so it cannot be replaced; "
+                f"Videos are embedded by the model {place.name!r}, so it cannot be replaced; "
                 "choose another --name and `reelseek models use` it."
             )
 

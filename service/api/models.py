@@ -44,7 +44,8 @@ STATES: Mapping[GenerationState, VersionState] = {
 @router.get("")
 def read_models(state: StateDep, _access: ReadAccess) -> VersionList:
     """Return all models that can be used, or are in use."""
-    known = list_models(state.sessions, Registry(state.settings.data_dir))
+    registry = Registry(state.settings.data_dir)
+    known = list_models(state.sessions, registry, reads=state.reads)
     return VersionList(models=[_version_out(one) for one in known])
 
 
@@ -65,7 +66,7 @@ def activate_model(
     One that is kept takes over at once. Follow the activation, or its job, to see how far it is.
     """
     registry = Registry(state.settings.data_dir)
-    sync_versions(state.sessions, registry)
+    sync_versions(state.sessions, registry, reads=state.reads)
     requested = activations.request_activation(
         state.sessions,
         state.sender,

@@ -12,6 +12,7 @@ from service.cli.console import CliError, Exit, JsonOption, command_name, err, o
 from service.cli.model_registry import (
     active_digest,
     as_json_of,
+    digests_in_use,
     errors_as_sentences,
     open_catalog,
     prepare_catalog,
@@ -172,8 +173,7 @@ def _bring(
     with errors_as_sentences(settings):
         wanted = check_name(name) if name else name_of(source)
         prepare_catalog(settings)
-        kept = [digest for digest in (active_digest(settings),) if digest]
-        with registry.adding(wanted, replace=replace, kept=kept) as draft:
+        with registry.adding(wanted, replace=replace, kept=digests_in_use(settings)) as draft:
             told = build(draft.folder)
             from service.encoder import read_facts  # noqa: PLC0415 (torch is slow to import)
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.activations import Used, use_model
+from service.catalog import retired_queries
 from service.catalog.generation_queries import ActiveGeneration, find_active_generation
 from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
 from service.cli.console import CliError
@@ -59,6 +60,12 @@ def active_digest(settings: Settings) -> str | None:
     """Return the digest of the bundle that is searched; None before the first start."""
     active = _find_active(settings)
     return None if active is None else active.bundle_digest
+
+
+def digests_in_use(settings: Settings) -> set[str]:
+    """Return the digests of the bundles that embeddings were made by, or are being made."""
+    with open_catalog(settings) as sessions, sessions() as session:
+        return retired_queries.digests_in_use(session)
 
 
 def bundle_in_use(settings: Settings) -> Path:

@@ -8,10 +8,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from service.activations import Used
 from service.catalog.activation_queries import ActivationRecord, get_activation
-from service.catalog.session import Sessions
+from service.catalog.session import Sessions, make_engine, make_read_sessions
 from service.catalog.tables import JobState
 from service.cli.console import CliError, command_name, err, out
-from service.cli.model_registry import open_catalog
 from service.settings import Settings
 
 LOOK_EVERY_S = 0.3
@@ -40,12 +39,14 @@ def follow(settings: Settings, name: str, used: Used, *, wait: bool) -> None:
     if not wait:
         out.print(f"{name} takes over when every video is embedded: activation {activation_id}.")
         return
-    with open_catalog(settings) as sessions:
-        try:
-            _watch(sessions, activation_id)
-        except KeyboardInterrupt:
-            err.print("It goes on without this command.")
-            return
+    engine = make_engine(settings.sqlalchemy_url)
+    try:
+        _watch(make_read_sessions(engine), activation_id)
+    except KeyboardInterrupt:
+        err.print("It goes on without this command.")
+        return
+    finally:
+        engine.dispose()
     out.print(
         f"{name} is what is searched now. `{command_name()} models rollback` goes back at once."
     )
@@ -62,14 +63,14 @@ def as_json_of_use(used: Used) -> dict[str, Any]:
     }
 
 
-def _watch(sessions: Sessions, activation_id: UUID) -> None:
+def _watch(reads: Sessions, activation_id: UUID) -> None:
     began = time.monotonic()
     is_told = False
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, console=err, transient=True) as bar:
         shown = bar.add_task("waiting", total=100)
         while True:
-            with sessions() as session:
+            with reads() as session:
                 record = get_activation(session, activation_id)
             job = record.job
             if job.state is JobState.DONE:

@@ -146,10 +146,10 @@ def test_a_failed_replacement_leaves_the_old_one(registry, tmp_path):
     assert leftovers(tmp_path) == ["mine"]
 
 
-def test_what_is_searched_cannot_be_replaced(registry):
+def test_what_embedded_videos_cannot_be_replaced(registry):
     add(registry, "mine", "first")
 
-    with pytest.raises(ConflictError, match="is the one that is searched"):
+    with pytest.raises(ConflictError, match="Videos are embedded by"):
         add(registry, "mine", "second", replace=True, kept=[FACTS.digest])
 
 
