@@ -1,98 +1,61 @@
-"""Captioned videos and tuning runs on them."""
+"""Folders of tuning runs: a tiny bundle, real videos, a plan."""
 
-from collections.abc import Sequence
+import sys
 from pathlib import Path
-from uuid import UUID
 
-from service.catalog.caption_tables import Caption, CaptionSource
-from service.catalog.session import Sessions, in_transaction
-from service.catalog.tables import Job, VideoState
-from service.catalog.tuning_queries import TuningRecord, get_tuning
-from service.jobs import JobSender
-from service.registry import Registry
-from service.settings import Settings
-from service.storage import Storage
-from service.tunings.request import TuningRequest
-from service.tunings.requesting import Requested, request_tuning
-from tests import factories
-from tests.factories_ingest import get_video
+from model.bundle_files import bundle_digest
+from model.tuning_choices import Choices
+from tests.factories_model import make_tiny_bundle
+from tests.factories_video import make_video
+from workers.tuning_folder import PairLine, TuningPlan, write_pairs, write_plan
 
-COLOURS = ("red", "green", "blue", "yellow")
-THINGS = ("circle", "square", "triangle")
-
-
-def captions_of(number: int, count: int = 2) -> list[str]:
-    """Return some captions of the video with this number."""
-    colour, thing = COLOURS[number % len(COLOURS)], THINGS[number % len(THINGS)]
-    moves = ("moves right", "moves to the left", "grows", "shrinks then grows")
-    return [f"a {colour} {thing} {moves[index % len(moves)]} {number}" for index in range(count)]
+REPOSITORY = Path(__file__).parents[1]
+CAPTIONS = (
+    ("a red wobbledog runs", "the dog"),
+    ("a blue ball", "a ball moves left"),
+    ("a green circle grows", "green"),
+    ("a cat jumps", "the cat and the ball"),
+    ("a yellow square", "yellow"),
+    ("a zebra crosses the road", "zebra crossing"),
+)
+CHOICES = Choices(steps=8, precision="float32", word_dropout=0.5)
 
 
-def add_caption(sessions: Sessions, video_id: UUID, text: str) -> UUID:
-    """Say something of a video."""
-
-    def add(session) -> UUID:
-        caption = Caption(video_id=video_id, text=text, source=CaptionSource.TYPED)
-        session.add(caption)
-        session.flush()
-        return caption.id
-
-    return in_transaction(sessions, add)
-
-
-def captioned_videos(
-    sessions: Sessions,
-    storage: Storage,
-    sender: JobSender,
-    folder: Path,
-    *,
-    count: int = 6,
-    captions: int = 2,
-    duration_s: float = 1.0,
-) -> list[UUID]:
-    """Upload small videos that can be decoded, index them, and say something of each."""
-    videos = []
-    for number in range(count):
-        size = (48 + 2 * number, 36)
-        path = factories.write_video(
-            folder / f"video-{number}.mp4", duration_s=duration_s, size=size
+def make_tuning_folder(
+    folder: Path, choices: Choices = CHOICES, *, held_out: int = 2, every_s: float = 0.0
+) -> Path:
+    """Write what a worker writes: plan and pairs; the last clips are held out."""
+    base = make_tiny_bundle(folder / "base")
+    run = folder / "run of a tuning"
+    run.mkdir()
+    lines = [
+        PairLine(
+            ordinal=2 * number + place,
+            origin="caption",
+            origin_id=f"caption-{number}-{place}",
+            video_id=f"video-{number}",
+            path=folder / f"{number}.mp4",
+            text=text,
+            is_held_out=number >= len(CAPTIONS) - held_out,
         )
-        accepted = factories.upload(
-            sessions,
-            storage,
-            sender,
-            path.read_bytes(),
-            file_name=path.name,
-            facts=factories.Facts(duration_s=duration_s),
-        )
-        vectors = factories.unit_vectors(1, seed=number)
-        factories.ingest(sessions, storage, accepted.job_id, count=1, vectors=vectors)
-        assert get_video(sessions, accepted.video_id).state is VideoState.READY
-        for text in captions_of(number, captions):
-            add_caption(sessions, accepted.video_id, text)
-        videos.append(accepted.video_id)
-    return videos
+        for number, texts in enumerate(CAPTIONS)
+        for place, text in enumerate(texts)
+    ]
+    for number in range(len(CAPTIONS)):
+        make_video(folder / f"{number}.mp4", seconds=0.6, seed=number)
+    write_pairs(run, lines)
+    plan = TuningPlan(
+        base=base,
+        base_digest=bundle_digest(base),
+        name="tuned",
+        choices=choices,
+        device="cpu",
+        checkpoint_every_s=every_s,
+    )
+    write_plan(run, plan)
+    return run
 
 
-def request(
-    sessions: Sessions, sender: JobSender, settings: Settings, **asked: object
-) -> Requested:
-    """Ask for a run."""
-    registry = Registry(settings.data_dir)
-    return request_tuning(sessions, sessions, sender, registry, TuningRequest(**asked))
-
-
-def read(sessions: Sessions, tuning_id: UUID) -> TuningRecord:
-    """Return a run as it is now."""
-    with sessions() as session:
-        return get_tuning(session, tuning_id)
-
-
-def names_of(models: Sequence) -> list[str]:
-    """Return the names of models."""
-    return [model.name for model in models]
-
-
-def job_of(sessions: Sessions, requested: Requested) -> Job:
-    """Return the job of a run as it is now."""
-    return read(sessions, requested.tuning_id).job
+def child_command(run: Path) -> list[str]:
+    """Return what starts the process of a run at the priority of the test."""
+    return [sys.executable, str(REPOSITORY / "tests" / "tuning_child.py"), str(run)]

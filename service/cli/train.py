@@ -43,6 +43,9 @@ def train(
     ] = None,
     recipe: Annotated[RecipeName, typer.Option(help="What is learned.")] = "native",
     steps: Annotated[int | None, typer.Option(min=1, help="By the pairs if unset.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="How often every pair is seen, in place of --steps.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="Pairs a step, in all.")] = None,
     micro_batch: Annotated[
         int | None, typer.Option(min=1, help="Pairs that fit at a time; same result, less memory.")
@@ -51,6 +54,13 @@ def train(
         bool, typer.Option("--recompute", help="Run blocks twice: slower, far less memory.")
     ] = False,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="After warm-up.")] = None,
+    text_learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Of the words' table and the text layers.")
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(help="What does not learn: video, text, or how names of weights begin."),
+    ] = None,
     word_dropout: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Largest share of words that a text may lose.")
     ] = 0.0,
@@ -65,16 +75,22 @@ def train(
     Ctrl-C stops after the step in progress; --resume goes on as if nothing had happened. Under
     `torchrun` (`python -m torch.distributed.run`) processes share each batch.
     """
-    choices = Choices(
-        recipe=recipe,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        micro_batch=micro_batch,
-        recomputes_blocks=recompute,
-        word_dropout=word_dropout,
-        seed=seed,
-    )
+    try:
+        choices = Choices(
+            recipe=recipe,
+            steps=steps,
+            epochs=epochs,
+            batch=batch,
+            learning_rate=learning_rate,
+            text_learning_rate=text_learning_rate,
+            frozen=tuple(freeze or ()),
+            micro_batch=micro_batch,
+            recomputes_blocks=recompute,
+            word_dropout=word_dropout,
+            seed=seed,
+        )
+    except TuningError as error:
+        raise CliError(str(error)) from error
     tuned = _tune((pairs, videos), to, source, choices, resume=resume)
     from model.distributed import started_processes  # noqa: PLC0415 (torch is slow to import)
 
@@ -121,7 +137,11 @@ def _listener() -> "Listener":
     """Return what prints progress; tuning calls it in the first process only."""
     from model.tuning import Listener  # noqa: PLC0415 (torch is slow to import)
 
-    return Listener(left_out=_print_left_out, took=_print_step)
+    return Listener(
+        left_out=_print_left_out,
+        took=_print_step,
+        noticed=lambda _, text: err.print(escape(text), soft_wrap=True),
+    )
 
 
 def _print_left_out(one: "LeftOut") -> None:

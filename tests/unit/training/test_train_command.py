@@ -80,6 +80,8 @@ def test_training_tells_its_steps_and_what_it_left_out(reelseek, footage):
         (("--resume",), "holds no run that could be resumed"),
         (("--from", "nowhere"), "There is no model 'nowhere'"),
         (("--batch", "99"), "do not make batches of 99"),
+        (("--epochs", "2"), "steps and epochs both say how long to train"),
+        (("--freeze", "words"), "no weight's name begins with 'words'"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(reelseek, footage, more, complaint):
