@@ -2,12 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-from model.tuning_choices import Choices
 from service.catalog import tuning_queries
 from service.catalog.tables import Job
 from service.catalog.tuning_queries import BaseVersion, PairRow, TuningRecord
@@ -28,6 +25,7 @@ from workers.tuning_folder import (
     write_plan,
 )
 from workers.tuning_gallery import write_live_gallery
+from workers.tuning_request import choices_of
 
 
 class RunFolder:
@@ -75,17 +73,6 @@ def open_folder(job: Job, resources: Resources) -> RunFolder:
         left = tuning_queries.ordinals_of(session, job.subject_id)
     folder.forget_all_but(left)
     return folder
-
-
-def choices_of(request: Mapping[str, Any]) -> Choices:
-    """Return how to train, of what a run remembers of its request."""
-    known = {each.name for each in fields(Choices)}
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in request.items()
-        if name in known and value is not None
-    }
-    return Choices(**given)
 
 
 def _write(path: Path, job: Job, resources: Resources) -> None:

@@ -1,8 +1,10 @@
 """What a tuning run would take: measured by a step on the real network, in its own process."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,16 +57,19 @@ def estimate(prepared: Prepared, storage: Storage, settings: Settings) -> Estima
         ConflictError: the run would fail; the detail says why.
         UnavailableError: it took too long, as on a machine that is busy.
     """
+    threads = str(settings.torch_threads)
     try:
-        done = subprocess.run(  # noqa: S603 (our own module)
-            [sys.executable, "-m", MODULE],
-            input=json.dumps(_describe(prepared, storage, settings)),
-            capture_output=True,
-            text=True,
-            cwd=REPOSITORY,
-            timeout=TIME_LIMIT_S,
-            check=False,
-        )
+        with tempfile.TemporaryDirectory(prefix="reelseek-estimate-") as folder:
+            done = subprocess.run(  # noqa: S603 (our own module)
+                [sys.executable, "-m", MODULE, folder],
+                input=json.dumps(_describe(prepared, storage, settings)),
+                capture_output=True,
+                text=True,
+                cwd=REPOSITORY,
+                env={**os.environ, **({"OMP_NUM_THREADS": threads} if threads != "0" else {})},
+                timeout=TIME_LIMIT_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise UnavailableError(
             f"Measuring a step took longer than {TIME_LIMIT_S:.0f} s; try again when less is "
@@ -95,7 +100,6 @@ def _describe(prepared: Prepared, storage: Storage, settings: Settings) -> Mappi
         "base_digest": prepared.base.bundle_digest,
         "choices": dict(prepared.request.choices),
         "device": settings.device,
-        "threads": settings.torch_threads,
         "pairs": [
             {
                 "ordinal": ordinal,

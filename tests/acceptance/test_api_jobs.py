@@ -17,19 +17,21 @@ from tests.acceptance.test_api_errors import check_problem
 class EventStream:
     """What an EventSource would see, read in a thread."""
 
-    def __init__(self, api, job_id: str, last_event_id: str | None = None) -> None:
+    def __init__(
+        self, api, job_id: str, last_event_id: str | None = None, *, path: str | None = None
+    ) -> None:
         self.events: list[tuple[str, dict]] = []
         self.ids: list[str] = []
         self.has_ended = threading.Event()
         self._headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        self._thread = threading.Thread(target=self._read, args=(api, job_id), daemon=True)
+        path = path or f"/v1/jobs/{job_id}/events"
+        self._thread = threading.Thread(target=self._read, args=(api, path), daemon=True)
         self._thread.start()
 
     def names(self) -> list[str]:
         return [name for name, _job in self.events]
 
-    def _read(self, api, job_id: str) -> None:
-        url = f"/v1/jobs/{job_id}/events"
+    def _read(self, api, url: str) -> None:
         with api.client() as client, client.stream("GET", url, headers=self._headers) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             name = ""

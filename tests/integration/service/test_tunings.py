@@ -19,8 +19,8 @@ from service.pairs import HoldOut, PairFilter
 from service.registry import Registry
 from service.tunings.request import TuningRequest
 from service.tunings.requesting import cancel_tuning, look_ahead
+from tests.factories_captioned import add_caption, captioned_videos, job_of, read, request
 from tests.factories_ingest import register
-from tests.factories_tuning import add_caption, captioned_videos, job_of, read, request
 
 
 @pytest.fixture
