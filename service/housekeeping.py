@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from service.catalog import (
     access_queries,
-    activation_queries,
     blob_queries,
     retired_queries,
     tuning_queries,
@@ -75,7 +74,7 @@ def sweep_generations(
         registry: the models; copies of bundles that nothing was embedded by go.
         grace_s: age from which such a copy is removed, seconds.
     """
-    retired = in_transaction(sessions, activation_queries.retire_what_ended)
+    retired = in_transaction(sessions, retired_queries.retire_what_ended)
     with sessions() as session:
         remaining = retired_queries.retired_with_remains(session)
     for generation_id in remaining:

@@ -6,7 +6,7 @@ over after a crash goes on where it ended.
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from service.models import find_bundle, keep_bundle
 from service.registry import Registry
 from workers import canary, shadow
 from workers.embedder import Embedder, load_embedder
+from workers.embedding_progress import Progress
 from workers.lease import Lease
 from workers.reembed import Done, Reembedder, Throttle
 from workers.resources import Resources
@@ -84,36 +85,6 @@ def run(job: Job, lease: Lease, resources: Resources, patience: Patience) -> Non
     run_all_after_switch(resources.sessions, resources.sender, activation)
 
 
-@dataclass
-class _Progress:
-    """How far the embedding is.
-
-    Attributes:
-        total: segments of all videos.
-        done: those that are embedded.
-        decoded_again: videos whose stored clips did not fit the model.
-    """
-
-    total: int = 0
-    done: int = 0
-    decoded_again: int = 0
-    began: float = field(default_factory=time.monotonic)
-    done_before: int = 0
-
-    def as_report(self) -> dict[str, Any]:
-        """Return it for the report."""
-        elapsed_s = max(1e-3, time.monotonic() - self.began)
-        per_s = (self.done - self.done_before) / elapsed_s
-        left = max(0, self.total - self.done)
-        return {
-            "segments": self.total,
-            "done": self.done,
-            "decoded_again": self.decoded_again,
-            "per_s": round(per_s, 1),
-            "eta_s": round(left / per_s, 1) if per_s else None,
-        }
-
-
 class _Activation:
     """One run of the job."""
 
@@ -124,7 +95,7 @@ class _Activation:
         self._begun, self._embedder = begun, embedder
         self._target: UUID = begun.target.generation_id
         self._report = begun.report
-        self._progress = _Progress(
+        self._progress = Progress(
             decoded_again=begun.report.get("embedding", {}).get("decoded_again", 0)
         )
 

@@ -6,6 +6,7 @@ shape are kept for the generation that needs them. Shapes: N segments, T frames,
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class ClipSource:
     @property
     def fits(self) -> bool:
         """Whether the clips that are stored are those that the model wants."""
-        return self._stored_clips() is not None
+        return self._stored_clips is not None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield uint8 (T, S, S, 3), one for each segment.
@@ -61,13 +62,14 @@ class ClipSource:
         Raises:
             WorkError: the video cannot be decoded any more.
         """
-        clips = self._stored_clips()
+        clips = self._stored_clips
         if clips is None:
             yield from self._decode()
             return
         for clip in clips:
             yield np.array(clip)
 
+    @cached_property
     def _stored_clips(self) -> np.ndarray | None:
         """Return the mapped clips (N, T, S, S, 3) if they are what the model wants."""
         if self.stored.derived is None or not has_shape(self.stored.clip_spec, self.spec):

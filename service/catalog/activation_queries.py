@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.activation_tables import Activation, ReplicaReport, Trigger
@@ -17,7 +17,6 @@ from service.catalog.generation_queries import ActiveGeneration, generation_bund
 from service.catalog.job_queries import (
     OPEN,
     LostLeaseError,
-    cancel_embed_jobs,
     give_up_generation,
     lock_own_job,
 )
@@ -274,39 +273,6 @@ def cancel_activation(session: Session, activation_id: UUID) -> None:
             reason="activation_over",
         )
     give_up_generation(session, record.activation.generation_id)
-
-
-def retire_what_ended(session: Session) -> list[UUID]:
-    """Retire kept generations whose window is over, and built ones that nobody builds.
-
-    Returns:
-        Those that were retired.
-    """
-    if not session.scalar(select(func.count()).where(_may_have_ended())):
-        return []
-    lock_generations(session)
-    in_use = select(Job.generation_id).where(
-        Job.kind == JobKind.ACTIVATE, Job.state.in_(OPEN), Job.generation_id.is_not(None)
-    )
-    ended = list(
-        session.scalars(
-            update(Generation)
-            .where(_may_have_ended(), Generation.id.not_in(in_use))
-            .values(state=GenerationState.RETIRED, ready_at=None, kept_until=database_time())
-            .returning(Generation.id)
-        )
-    )
-    for generation_id in ended:
-        cancel_embed_jobs(session, generation_id)
-    return ended
-
-
-def _may_have_ended() -> ColumnElement[bool]:
-    is_over = or_(Generation.kept_until.is_(None), Generation.kept_until < database_time())
-    return or_(
-        and_(Generation.state == GenerationState.KEPT, is_over),
-        Generation.state == GenerationState.BUILDING,
-    )
 
 
 def get_activation(session: Session, activation_id: UUID) -> ActivationRecord:

@@ -1,14 +1,58 @@
-"""Retired generations give back what they hold, a little at a time."""
+"""Generations whose time is over are retired, and give back what they hold bit by bit."""
 
 from uuid import UUID
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.catalog.activation_queries import lock_generations
 from service.catalog.activation_tables import GenerationVideo, ReplicaReport
-from service.catalog.tables import Embedding, Generation, GenerationState, ModelVersion, Snapshot
+from service.catalog.clock import database_time
+from service.catalog.job_queries import OPEN, cancel_embed_jobs
+from service.catalog.tables import (
+    Embedding,
+    Generation,
+    GenerationState,
+    Job,
+    JobKind,
+    ModelVersion,
+    Snapshot,
+)
 
 VIDEOS_AT_ONCE = 200
+
+
+def retire_what_ended(session: Session) -> list[UUID]:
+    """Retire kept generations whose window is over, and built ones that nobody builds.
+
+    Returns:
+        Those that were retired.
+    """
+    if not session.scalar(select(func.count()).where(_may_have_ended())):
+        return []
+    lock_generations(session)
+    in_use = select(Job.generation_id).where(
+        Job.kind == JobKind.ACTIVATE, Job.state.in_(OPEN), Job.generation_id.is_not(None)
+    )
+    ended = list(
+        session.scalars(
+            update(Generation)
+            .where(_may_have_ended(), Generation.id.not_in(in_use))
+            .values(state=GenerationState.RETIRED, ready_at=None, kept_until=database_time())
+            .returning(Generation.id)
+        )
+    )
+    for generation_id in ended:
+        cancel_embed_jobs(session, generation_id)
+    return ended
+
+
+def _may_have_ended() -> ColumnElement[bool]:
+    is_over = or_(Generation.kept_until.is_(None), Generation.kept_until < database_time())
+    return or_(
+        and_(Generation.state == GenerationState.KEPT, is_over),
+        Generation.state == GenerationState.BUILDING,
+    )
 
 
 def retired_with_remains(session: Session) -> list[UUID]:
