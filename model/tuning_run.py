@@ -94,7 +94,7 @@ class Run:
             len(data.usable), self.choices, width=width, processes=processes.count
         )
         training, objectives = tuning_network.start(bundle, plan, self.choices, self.device)
-        self._take_up(training, found, processes)
+        self._take_up(training, found, processes, listener)
         loop = Loop(
             training=training,
             batches=PairBatches(data.usable, store, batch, self.choices.seed, processes),
@@ -217,7 +217,11 @@ class Run:
         return data
 
     def _take_up(
-        self, training: Training[AnyRecipe], found: Checkpoint | None, processes: Processes
+        self,
+        training: Training[AnyRecipe],
+        found: Checkpoint | None,
+        processes: Processes,
+        listener: Listener,
     ) -> None:
         """Continue from a checkpoint, with no more rows at a time than fitted."""
         if found is not None:
@@ -227,9 +231,16 @@ class Run:
         if processes.is_first and path.exists():
             rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         rows = share_object(rows)
-        if rows is not None:
-            most = max(1, rows // 2)
-            training.micro_batch = min(training.micro_batch or most, most)
+        most = max(1, rows // 2) if rows is not None else None
+        if most is not None and most < (training.micro_batch or most + 1):
+            training.micro_batch = most
+            if processes.is_first:
+                listener.noticed(
+                    "micro_batch_halved",
+                    f"Memory did not suffice for {rows} clips of a process at a time: from step "
+                    f"{training.step + 1} on it is {most}. The result is the same; it takes "
+                    "longer.",
+                )
 
 
 def _prepared(data: RunData, training: Training[AnyRecipe], batch: int, new_words: int) -> Prepared:

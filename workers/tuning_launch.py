@@ -6,6 +6,9 @@ from torch.distributed.run import main as torchrun
 
 from workers.dying import die_with_parent
 
+MOST_STARTS = 6
+"""Where memory does not suffice, processes begin again with half as many clips at a time."""
+
 
 def main(processes: str, folder: str) -> None:
     """Start the processes and stay until they end; with the worker that started this, all die."""
@@ -14,6 +17,7 @@ def main(processes: str, folder: str) -> None:
         [
             "--standalone",
             f"--nproc-per-node={processes}",
+            f"--max-restarts={MOST_STARTS}",
             *("-m", "workers.tuning_process", folder),
         ]
     )
