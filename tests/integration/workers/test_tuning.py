@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from uuid import UUID
 
 import psutil
 import pytest
@@ -82,6 +83,7 @@ def begin(resources):
         return thread
 
     yield begin
+    resources.stop_work_in(0.0)
     for thread in threads:
         thread.join(60)
 
@@ -210,7 +212,7 @@ def test_a_pair_that_is_deleted_meanwhile_is_told_to_the_process(sessions, stora
     line = next(line for line in read_pair_lines(folder) if not line.is_held_out)
 
     in_transaction(
-        sessions, lambda session: caption_queries.delete_caption(session, line.origin_id)
+        sessions, lambda session: caption_queries.delete_caption(session, UUID(line.origin_id))
     )
 
     wait_for(lambda: read_forgotten(folder) == {line.ordinal})
