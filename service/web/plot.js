@@ -3,7 +3,7 @@
 const SPACE = "http://www.w3.org/2000/svg";
 const WIDTH = 640;
 const HEIGHT = 240;
-const MARGIN = { top: 14, right: 16, bottom: 34, left: 52 };
+const MARGIN = { top: 14, right: 16, bottom: 42, left: 62 };
 const MOST_POINTS = 400;
 
 function shape(name, attributes, ...children) {
@@ -60,7 +60,7 @@ export function linePlot({ label, lines, xTicks, xLabel, y = {} }) {
   for (const { x, text } of below) {
     svg.append(shape("text", { x: across(x), y: HEIGHT - MARGIN.bottom + 18, "text-anchor": "middle" }, text));
   }
-  if (xLabel) svg.append(shape("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 2, "text-anchor": "end" }, xLabel));
+  if (xLabel) svg.append(shape("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 7, "text-anchor": "end" }, xLabel));
   lines.forEach((line, number) => {
     const path = thinned(line.points).map((point, place) => `${place ? "L" : "M"}${across(point.x).toFixed(1)} ${up(point.y).toFixed(1)}`);
     svg.append(shape("path", { class: `line line-${number}`, d: path.join("") }));
