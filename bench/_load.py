@@ -19,6 +19,8 @@ TEXTS = tuple(
     for does in ("moves to the left", "grows", "appears")
 )
 CONNECTIONS = 64
+IDLE_S = 2.0
+"""uvicorn closes connections that were idle for 5 s."""
 
 
 def new_text(number: int) -> str:
@@ -48,9 +50,9 @@ class Load:
         self._began = time.monotonic()
         self._ends = threading.Event()
         self._asked: list[Asked] = []
-        self._idle: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
+        self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
         for _ in range(CONNECTIONS):
-            self._idle.put(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60))
+            self._idle.put(_Connection(server.port))
         self._clock = threading.Thread(target=self._run)
 
     @property
@@ -80,12 +82,31 @@ class Load:
         body = json.dumps({"text": text, "rerank_depth": self._depth, "include_unsure": True})
         headers = {**self._server.headers, "Content-Type": "application/json"}
         try:
-            connection.request("POST", "/v1/search", body, headers)
-            response = connection.getresponse()
-            status, answer = response.status, json.loads(response.read())
+            status, answer = connection.post("/v1/search", body, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            connection.close()
             status, answer = 0, {"detail": str(error)}
         took_ms = (self.now_s - at_s) * 1000
         self._asked.append(Asked(at_s, took_ms, text, status, answer))
         self._idle.put(connection)
+
+
+class _Connection:
+    """One that is kept alive, but not used again when the server may be about to close it."""
+
+    def __init__(self, port: int) -> None:
+        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._used_at = 0.0
+
+    def post(self, path: str, body: str, headers: Mapping[str, str]) -> tuple[int, Any]:
+        """Send a request; return status and JSON."""
+        if time.monotonic() - self._used_at > IDLE_S:
+            self._http.close()  # opened again by the request
+        try:
+            self._http.request("POST", path, body, headers)
+            response = self._http.getresponse()
+            found = response.status, json.loads(response.read())
+        except BaseException:
+            self._http.close()
+            raise
+        self._used_at = time.monotonic()
+        return found

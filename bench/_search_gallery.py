@@ -2,7 +2,7 @@
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ from service.catalog.tables import (
     ChangeCounter,
     ChangeOp,
     Embedding,
+    Job,
+    JobKind,
+    JobState,
     Segment,
     Video,
     VideoState,
@@ -78,7 +81,9 @@ def fill(settings: Settings, num_segments: int, *, is_real: bool = False) -> Non
     )
     random = np.random.default_rng(0)
     clips = gallery_clips(network) if is_real else _random_clips(spec, random)
-    folders = list(_write_clips(Storage(settings.data_dir, limit_bytes=1), clips))
+    jobs = [uuid4() for _ in range(CLIP_FOLDERS)]
+    folders = list(_write_clips(Storage(settings.data_dir, limit_bytes=1), clips, jobs))
+    _add_jobs(sessions, generation, jobs)
     if is_real:
         next_embeddings = _embeddings_of(network, clips)
     else:
@@ -102,12 +107,32 @@ def gallery_clips(network: RetrievalModel) -> np.ndarray:
     return clips[torch.arange(NUM_CLIPS)].numpy()
 
 
-def _write_clips(storage: Storage, clips: np.ndarray) -> Iterator[str]:
-    for first in range(0, NUM_CLIPS, SEGMENTS_PER_VIDEO):
-        with storage.open_derived(uuid4(), uuid4(), 1) as draft:
+def _write_clips(storage: Storage, clips: np.ndarray, jobs: Sequence[UUID]) -> Iterator[str]:
+    for number, job_id in enumerate(jobs):
+        first = number * SEGMENTS_PER_VIDEO
+        with storage.open_derived(uuid4(), job_id, 1) as draft:
             for clip in clips[first : first + SEGMENTS_PER_VIDEO]:
                 draft.add(clip, b"jpeg")
             yield draft.publish()
+
+
+def _add_jobs(sessions: Sessions, generation: ActiveGeneration, jobs: Sequence[UUID]) -> None:
+    """Say which model's clips the folders hold: that of the job in their names."""
+    rows = [
+        {
+            "id": job_id,
+            "kind": JobKind.INGEST,
+            "subject_id": uuid4(),
+            "generation_id": generation.generation_id,
+            "version": 1,
+            "state": JobState.DONE,
+            "progress": 1.0,
+            "created_at": utc_now(),
+        }
+        for job_id in jobs
+    ]
+    with sessions.begin() as session:
+        session.execute(insert(Job), rows)
 
 
 def _embeddings_of(network: RetrievalModel, clips: np.ndarray) -> Callable[[], np.ndarray]:

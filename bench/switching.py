@@ -52,6 +52,8 @@ def main() -> None:
         with serving(settings, with_workers=True, environment=environment) as server:
             add_model(candidate, settings.data_dir)
             quiet, busy, facts = drive(server, options)
+        if facts["activation"]["state"] != "done":
+            print(settings.data_dir.joinpath("2.log").read_text()[-4000:])
         models = {"before": load_bundle(settings.bundle_path), "after": load_bundle(candidate)}
         wrong = check_answers([*quiet, *busy], models, facts["versions"])
     print_rows(quiet, busy, wrong, facts, options)
@@ -142,7 +144,7 @@ def check_answers(
         wrong["the two models cannot be told apart"] += 1
     for number, one in enumerate(asked):
         if one.status != http.client.OK:
-            wrong[f"status {one.status}"] += 1
+            wrong[f"status {one.status}: {one.answer.get('detail')}"] += 1
             continue
         receipt, moments = one.answer["receipt"], one.answer["moments"]
         version = versions.get(receipt["model_version_id"])
@@ -195,6 +197,8 @@ def print_rows(
         f"{options.segments} segments and the switch took {facts['took_s']:.1f} s "
         f"({rate:.0f} segments/s) and ended as {facts['activation']['state']}"
     )
+    if facts["activation"]["state"] != "done":
+        print(facts["activation"]["reason"], facts["activation"]["detail"])
     print("wrong answers:", dict(wrong) or "none")
 
 
