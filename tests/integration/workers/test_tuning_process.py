@@ -209,13 +209,14 @@ def test_the_process_dies_with_the_one_that_started_it(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_training_and_one_of_them_speaks(undisturbed, tmp_path):
+def test_two_processes_share_the_training_and_begin_again_where_memory_does_not_suffice(
+    undisturbed, tmp_path
+):
     fresh, _, _ = undisturbed
     run = tmp_path / "run"
     shutil.copytree(fresh, run)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [sys.executable, *launch, *child_command(run)[1:]],
+        [sys.executable, REPOSITORY / "tests" / "tuning_crowd.py", run],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
@@ -224,6 +225,7 @@ def test_two_processes_share_the_training_and_one_of_them_speaks(undisturbed, tm
     )
     events = [read_event(line) for line in done.stdout.splitlines()]
     assert [step.step for step in of(StepTaken, events)] == list(range(1, 9))
+    assert [notice.reason for notice in of(Notice, events)] == ["micro_batch_halved"]
     assert of(Done, events) == [events[-1]]
 
 
