@@ -5,8 +5,8 @@ import { isOpen, progressOf, stateWord } from "./jobs.js";
 const STAGES = { embedding: "Embedding your videos", checking: "Checking", warming: "Loading it", switching: "Switching" };
 const TRIGGERS = { person: "asked for by a person", policy: "asked for by the policy of its tuning", command: "asked for by a command" };
 
-/** Return an activation as a card; `onCancel` is there while it can be cancelled. */
-export function activationCard(activation, { onCancel, say }) {
+/** Return an activation as a card; `onCancel` and `onForce` are there while that can be done. */
+export function activationCard(activation, { onCancel, onForce, say }) {
   const head = element("p", {}, element("strong", {}, activation.model_name), " ");
   if (!isOpen(activation)) head.append(stateWord(activation));
   const card = element("article", { className: "card activation", "data-state": activation.state }, head,
@@ -19,6 +19,7 @@ export function activationCard(activation, { onCancel, say }) {
       element("summary", {}, "What its checks found"), ...found));
   }
   if (isOpen(activation) && onCancel) card.append(action("Cancel", onCancel, { say, "aria-label": `Cancel the activation of ${activation.model_name}` }));
+  if (onForce) card.append(action("Activate it anyway", onForce, { say, "aria-label": `Activate ${activation.model_name} anyway` }));
   return card;
 }
 

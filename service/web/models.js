@@ -12,9 +12,11 @@ const QUIET_MS = 15000;
 let stop = () => {};
 let timer = 0;
 let visit = 0;
+let drawn = ""; // what is shown, so that it is drawn anew only when it changed (what was unfolded stays so)
 
 export function enterModels() {
   visit += 1;
+  drawn = "";
   $("models-error").textContent = "";
   refresh();
 }
@@ -68,15 +70,19 @@ function say(text) {
 }
 
 function draw(models, activations) {
-  const focused = document.activeElement?.dataset?.model;
-  const isBusy = activations.some(isOpen);
-  const active = models.find((each) => each.state === "active");
-  const sorted = [...models].sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state)
-    || other.created_at.localeCompare(one.created_at));
-  $("models").replaceChildren(...sorted.map((each) => modelCard(each, { isBusy, active })));
   drawOpen(activations.find(isOpen));
   const past = activations.filter((each) => !isOpen(each));
-  $("activations").replaceChildren(...past.map((each) => element("li", {}, activationCard(each, {}))));
+  const isBusy = past.length < activations.length;
+  const key = JSON.stringify([models, past, isBusy]);
+  if (key === drawn) return;
+  drawn = key;
+  const focused = document.activeElement?.dataset?.model;
+  const sorted = [...models].sort((one, other) => ORDER.indexOf(one.state) - ORDER.indexOf(other.state)
+    || other.created_at.localeCompare(one.created_at));
+  $("models").replaceChildren(...sorted.map((each) => modelCard(each, isBusy)));
+  $("activations").replaceChildren(...past.map((each) => element("li", {}, activationCard(each, {
+    onForce: each === activations[0] && each.reason === "canary_failed" ? activate(each.model_id, true) : null, say,
+  }))));
   $("no-activations").hidden = past.length > 0;
   if (focused) $("models").querySelector(`[data-model="${focused}"]`)?.focus();
 }
@@ -98,7 +104,16 @@ function drawOpen(activation) {
   if (hadFocus) place.querySelector("button")?.focus();
 }
 
-function modelCard(each, { isBusy, active }) {
+/** What lets a model take over; `force` even if the canary check fails. */
+function activate(modelId, force) {
+  return async () => {
+    const asked = await call("POST", `/v1/models/${modelId}/activate`, { force });
+    if (asked.is_switched) window.dispatchEvent(new Event("videos-changed"));
+    await refresh();
+  };
+}
+
+function modelCard(each, isBusy) {
   const facts = [originOf(each), size(each.size_bytes), each.abilities.includes("rerank") ? "re-ranks" : "does not re-rank",
     each.num_videos_embedded ? `${plural(each.num_videos_embedded, "video")} embedded` : null].filter(Boolean).join(" · ");
   const state = element("span", { className: "state", "data-state": each.state }, STATES[each.state]);
@@ -107,22 +122,17 @@ function modelCard(each, { isBusy, active }) {
   element("p", { className: "quiet" }, facts),
   each.report_summary?.why ? element("p", {}, each.report_summary.why) : null,
   each.origin.tuning_id ? element("p", {}, element("a", { href: `#/tuning/${each.origin.tuning_id}` }, "Its tuning run")) : null);
-  return element("li", {}, element("article", { className: "card model", "data-state": each.state }, about, modelActions(each, { isBusy, active })));
+  return element("li", {}, element("article", { className: "card model", "data-state": each.state }, about, modelActions(each, isBusy)));
 }
 
 function originOf(each) {
   return ORIGINS[each.origin.kind] ?? each.origin.kind;
 }
 
-function modelActions(each, { isBusy }) {
+function modelActions(each, isBusy) {
   if (each.state === "active" || each.state === "building" || !each.abilities.includes("search")) return null;
   const isKept = each.state === "kept";
-  const activate = (force) => async () => {
-    const asked = await call("POST", `/v1/models/${each.id}/activate`, { force });
-    if (asked.is_switched) window.dispatchEvent(new Event("videos-changed"));
-    await refresh();
-  };
-  const button = action(isKept ? `Go back to ${each.name}` : "Activate", activate(false),
+  const button = action(isKept ? `Go back to ${each.name}` : "Activate", activate(each.id, false),
     { className: isKept ? "plain" : "", say, "data-model": each.id, "aria-label": isKept ? null : `Activate ${each.name}` });
   button.disabled = isBusy;
   if (isBusy) button.title = "Another model is taking over now.";

@@ -3,7 +3,7 @@
 const SPACE = "http://www.w3.org/2000/svg";
 const WIDTH = 640;
 const HEIGHT = 240;
-const MARGIN = { top: 14, right: 16, bottom: 42, left: 62 };
+const MARGIN = { top: 14, right: 16, bottom: 42, left: 68 };
 const MOST_POINTS = 400;
 
 function shape(name, attributes, ...children) {
@@ -58,7 +58,8 @@ export function linePlot({ label, lines, xTicks, xLabel, y = {} }) {
   }
   const below = xTicks ?? ticks(left, right, 6).filter(Number.isInteger).map((x) => ({ x, text: x.toLocaleString() }));
   for (const { x, text } of below) {
-    svg.append(shape("text", { x: across(x), y: HEIGHT - MARGIN.bottom + 18, "text-anchor": "middle" }, text));
+    const anchor = xTicks && x === left ? "start" : xTicks && x === right ? "end" : "middle"; // long names stay inside
+    svg.append(shape("text", { x: across(x), y: HEIGHT - MARGIN.bottom + 20, "text-anchor": anchor }, text));
   }
   if (xLabel) svg.append(shape("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 7, "text-anchor": "end" }, xLabel));
   lines.forEach((line, number) => {
