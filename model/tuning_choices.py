@@ -8,7 +8,11 @@ from model.plan import Plan, TrainPrecision
 
 RecipeName = Literal["native", "clover"]
 LARGEST_BATCH = 64
-FEWEST_STEPS = 300
+FEWEST_STEPS = 120
+SMALLEST_BATCH = 16
+SHARE_OF_FEW = 3
+"""A third of few pairs makes a batch: all of them at once teach no more, and cost three times as
+much (`bench/clips.py`)."""
 EPOCHS = 10
 MOST_CLIPS = 1_000_000
 """Seen in all unless more steps are asked for."""
@@ -108,8 +112,8 @@ def plan_for(
 ) -> tuple[Plan, int]:
     """Return a plan, and how many pairs a batch has.
 
-    Few pairs are seen often (at least 300 steps), many up to ten times, very many once: a million
-    clips in all.
+    Few pairs are seen often (at least 120 steps), many up to ten times, very many once: a million
+    clips in all. A batch has 64 pairs, or a third of few.
 
     Args:
         num_pairs: that can be trained on.
@@ -120,7 +124,8 @@ def plan_for(
     Raises:
         TooFewPairsError: fewer than two, than a batch, or than processes.
     """
-    batch = choices.batch or min(LARGEST_BATCH * processes, num_pairs)
+    of_few = max(SMALLEST_BATCH, num_pairs // SHARE_OF_FEW)
+    batch = choices.batch or min(LARGEST_BATCH * processes, of_few, num_pairs)
     batch -= batch % processes
     if not 2 <= batch <= num_pairs:  # noqa: PLR2004 - one and another
         raise TooFewPairsError(
