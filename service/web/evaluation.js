@@ -18,6 +18,7 @@ export function enterEvaluation(setId) {
   $("sets-all").hidden = Boolean(setId);
   $("set").hidden = !setId;
   $("evaluation-error").textContent = "";
+  $("set").replaceChildren();
   if (setId) showSet(setId);
   else showSets();
 }
