@@ -17,7 +17,7 @@ import torch
 from model.bundle import load_bundle
 from model.calibration import Judged, calibrate, calibration_error, sigmoids
 from model.evaluate import world_gallery
-from model.gate_search import ask
+from model.gate.search import ask
 from model.measure import no_progress
 from model.retrieval import Calibration, RetrievalModel
 

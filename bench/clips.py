@@ -37,8 +37,8 @@ from model.pairs import VideoPair, read_pairs
 from model.report import DIRECTIONS, Figures, Report
 from model.retrieval import clips_to_tensor
 from model.train import Step
-from model.tuning import CLIPS, Listener, tune
-from model.tuning_choices import Choices
+from model.tuning.choices import Choices
+from model.tuning.tune import CLIPS, Listener, tune
 
 RERANK_DEPTH = 16
 LISTING = "captions.jsonl"

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from model.bundle_files import bundle_digest
-from model.tuning_choices import Choices
+from model.tuning.choices import Choices
 from tests.factories_model import make_tiny_bundle
 from tests.factories_video import make_video
-from workers.tuning_folder import PairLine, TuningPlan, write_pairs, write_plan
+from workers.tuning.folder import PairLine, TuningPlan, write_pairs, write_plan
 
 REPOSITORY = Path(__file__).parents[1]
 CAPTIONS = (

@@ -5,7 +5,7 @@ python tests/tuning_child.py FOLDER
 
 import sys
 
-from workers.tuning_process import main
+from workers.tuning.process import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -11,8 +11,8 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from model.all_in_one.embeddings import PatchEmbedding
-from workers.tuning_launch import launch
-from workers.tuning_process import main
+from workers.tuning.launch import launch
+from workers.tuning.process import main
 
 
 def refuse(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:

@@ -95,7 +95,7 @@ def embed_video(job_id: str) -> None:
 @app.task(name=Task.TUNE)
 def tune(job_id: str) -> None:
     """Tune a model; one run at a time in this process, the sweep sends the others again."""
-    from workers.tuning import tune as work  # noqa: PLC0415 (after the last fork)
+    from workers.tuning.job import tune as work  # noqa: PLC0415 (after the last fork)
 
     if not process.is_tuning.acquire(blocking=False):
         return

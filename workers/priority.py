@@ -11,7 +11,10 @@ one: a worker is a session of its own, so its group has to step back as well."""
 
 
 def take_lowest_priority() -> None:
-    """Let every other process go first, as far as the system allows; leads a session from then on."""
+    """Let every other process go first, as far as the system allows.
+
+    The process leads a session of its own from then on.
+    """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
     with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.tuning_choices import Choices, RecipeName, TuningError
+from model.tuning.choices import Choices, RecipeName, TuningError
 from service.cli.console import CliError, Exit, JsonOption, err, escape, out, print_json
 from service.cli.model_registry import bundle_in_use
 from service.cli.roots import load_settings
@@ -16,7 +16,7 @@ from service.settings import Settings
 if TYPE_CHECKING:  # torch is slow to import
     from model.clip_store import LeftOut
     from model.train import Step
-    from model.tuning import Listener, Tuned
+    from model.tuning.tune import Listener, Tuned
 
 SHOW_EVERY = 10
 """Steps between two lines of progress."""
@@ -108,7 +108,7 @@ def _tune(
     from model.device import choose_device  # noqa: PLC0415
     from model.pairs import PairsError, read_pairs  # noqa: PLC0415
     from model.train import TrainingError  # noqa: PLC0415
-    from model.tuning import tune  # noqa: PLC0415
+    from model.tuning.tune import tune  # noqa: PLC0415
 
     settings = load_settings()
     try:
@@ -135,7 +135,7 @@ def _find_bundle(settings: Settings, source: str | None) -> Path:
 
 def _listener() -> "Listener":
     """Return what prints progress; tuning calls it in the first process only."""
-    from model.tuning import Listener  # noqa: PLC0415 (torch is slow to import)
+    from model.tuning.tune import Listener  # noqa: PLC0415 (torch is slow to import)
 
     return Listener(
         left_out=_print_left_out,

@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.storage import Storage
 from service.tunings.requesting import Prepared
 
-MODULE = "workers.tuning_dry_run"
+MODULE = "workers.tuning.dry_run"
 """Named, not imported: the API knows no worker."""
 REPOSITORY = Path(__file__).parents[2]
 TIME_LIMIT_S = 110.0

@@ -17,7 +17,7 @@ class TuningRequest:
     Attributes:
         model_id: what to start from; what is searched if None.
         name: of the model that comes out; `tuned-1`, `tuned-2`, ... if None.
-        choices: how to train, by the names of `model.tuning_choices.Choices`; only those given.
+        choices: how to train, by the names of `model.tuning.choices.Choices`; only those given.
         held_out_share: of the videos (or captions) that are not trained on, 0 to 1.
         hold_out: whether whole videos are held out, or other captions of videos that are seen.
         pairs: which captions and which feedback may be learned from.

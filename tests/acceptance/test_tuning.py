@@ -144,7 +144,7 @@ def trainers(live) -> list[psutil.Process]:
     found = []
     for each in family(live):
         try:
-            if "workers.tuning_process" in each.cmdline():
+            if "workers.tuning.process" in each.cmdline():
                 found.append(each)
         except psutil.Error:  # it ended just now
             continue

@@ -58,7 +58,12 @@ class Killer:
 
 def kind_of(command: str) -> str | None:
     """Return what a process is; None for the supervisor, which has no one to restart it."""
-    kinds = {"tuning_process": "training", "tuner@": "tuner", "worker@": "worker", " api ": "api"}
+    kinds = {
+        "workers.tuning.process": "training",
+        "tuner@": "tuner",
+        "worker@": "worker",
+        " api ": "api",
+    }
     return next((kind for part, kind in kinds.items() if part in command), None)
 
 

@@ -9,8 +9,8 @@ import torch
 from model.bundle import bundle_digest, load_bundle
 from model.clover.importing import import_parts
 from model.pairs import VideoPair
-from model.tuning import tune
-from model.tuning_choices import Choices
+from model.tuning.choices import Choices
+from model.tuning.tune import tune
 from service.catalog.generation_queries import ensure_active_generation
 from service.catalog.session import in_transaction
 from service.encoder import Encoder

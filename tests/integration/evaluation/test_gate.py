@@ -9,15 +9,15 @@ import pytest
 
 from model.bundle import load_bundle
 from model.calibration import write_calibration
-from model.comparing import compare_bundles
-from model.gate_gallery import (
+from model.gate.comparing import compare_bundles
+from model.gate.gallery import (
     Cut,
     GallerySegment,
     LiveGallery,
     read_gallery,
     write_gallery,
 )
-from model.gate_pairs import HeldOutPair, store_for
+from model.gate.pairs import HeldOutPair, store_for
 from model.world.movies import demo_stories, write_movie
 from tests.factories_model import make_tiny_bundle
 

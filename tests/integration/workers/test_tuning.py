@@ -31,9 +31,9 @@ from tests.factories_ingest import wait_for
 from workers.ingest import ingest
 from workers.lease import Lease
 from workers.runner import run_job
-from workers.tuning import num_processes, tune
-from workers.tuning_candidate import register
-from workers.tuning_folder import read_forgotten, read_pair_lines
+from workers.tuning.candidate import register
+from workers.tuning.folder import read_forgotten, read_pair_lines
+from workers.tuning.job import num_processes, tune
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -93,7 +93,7 @@ def processes() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children(recursive=True)
-        if "workers.tuning_process" in " ".join(child.cmdline())
+        if "workers.tuning.process" in " ".join(child.cmdline())
     ]
 
 
@@ -337,7 +337,7 @@ def test_processes_are_as_many_as_asked_but_never_more_than_pairs_allow(settings
 
 
 def test_a_process_that_hangs_is_killed(sessions, ask, begin, monkeypatch):
-    monkeypatch.setattr("workers.tuning_child.GRACE_S", 0.5)
+    monkeypatch.setattr("workers.tuning.child.GRACE_S", 0.5)
     requested = ask(steps=LONG)
     thread = begin(requested)
     wait_for(lambda: steps_of(sessions, requested))

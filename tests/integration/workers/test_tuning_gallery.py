@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from model.bundle import bundle_digest, load_bundle
-from model.gate_gallery import open_shelf, read_gallery
+from model.gate.gallery import open_shelf, read_gallery
 from service.catalog.activation_tables import GenerationVideo
 from service.catalog.gallery_queries import sample_gallery
 from tests.factories_gallery import Gallery
-from workers.tuning_folder import GALLERY
-from workers.tuning_gallery import write_live_gallery
+from workers.tuning.folder import GALLERY
+from workers.tuning.gallery import write_live_gallery
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import torch
 from model.bundle import load_bundle
 from model.bundle_files import bundle_digest
 from tests.factories_tuning import CHOICES, REPOSITORY, child_command, make_tuning_folder
-from workers.tuning_events import (
+from workers.tuning.events import (
     CheckpointSaved,
     Done,
     Failed,
@@ -31,7 +31,7 @@ from workers.tuning_events import (
     read_event,
     to_line,
 )
-from workers.tuning_folder import (
+from workers.tuning.folder import (
     BUNDLE,
     CLIPS,
     REPORT,
@@ -43,7 +43,7 @@ from workers.tuning_folder import (
     write_pairs,
     write_plan,
 )
-from workers.tuning_process import attempt
+from workers.tuning.process import attempt
 
 
 @pytest.fixture(scope="module", autouse=True)

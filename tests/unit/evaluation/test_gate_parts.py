@@ -8,11 +8,11 @@ import pytest
 
 from model.bundle import load_bundle
 from model.clip_store import ClipStore
-from model.gate_gallery import Cut, GalleryError, GallerySegment, read_gallery, refuse
-from model.gate_pairs import HeldOut, HeldOutPair, gather
-from model.gate_progress import Parts
-from model.gate_report import AS_SEARCHED, BY_SIMILARITY, final, judge, queries, rows
-from model.gate_search import rank_first
+from model.gate.gallery import Cut, GalleryError, GallerySegment, read_gallery, refuse
+from model.gate.pairs import HeldOut, HeldOutPair, gather
+from model.gate.progress import Parts
+from model.gate.report import AS_SEARCHED, BY_SIMILARITY, final, judge, queries, rows
+from model.gate.search import rank_first
 from model.measure import no_progress
 from model.metrics import Ranking
 from tests.factories_model import TINY_PREPROCESSING

@@ -14,8 +14,8 @@ from model.bundle import load_bundle, load_trainable, save_bundle
 from model.distributed import Processes
 from model.growing import grow_rows, grow_vocabulary
 from model.pairs import VideoPair
-from model.tuning import Listener, TuningError, tune
-from model.tuning_choices import Choices, plan_for
+from model.tuning.choices import Choices, plan_for
+from model.tuning.tune import Listener, TuningError, tune
 from tests.factories_training import ALL_IN_ONE, PREPROCESSING, TOKENIZER
 from tests.factories_video import make_video
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TextIO
 
 from model.clip_store import LeftOut
-from model.estimating import Estimate
 from model.recipes.recipe import MEASURES
 from model.train import Step
-from model.tuning_listener import Listener, Prepared
-from workers.tuning_events import (
+from model.tuning.estimating import Estimate
+from model.tuning.listener import Listener, Prepared
+from workers.tuning.events import (
     PREPARING,
     TRAINING,
     CheckpointSaved,

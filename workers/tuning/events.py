@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from model.estimating import Estimate
+from model.tuning.estimating import Estimate
 
 PREPARING, TRAINING, EVALUATING = "preparing", "training", "evaluating"
 

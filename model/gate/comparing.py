@@ -17,10 +17,10 @@ from model.bundle import load_bundle
 from model.bundle_checks import Precision
 from model.calibration import CalibrationError, Flags, Judged, calibrate
 from model.clip_store import ClipStore
-from model.gate_gallery import GalleryError, LiveGallery, Shelf, open_shelf, refuse
-from model.gate_pairs import HeldOut, HeldOutPair, gather, store_for
-from model.gate_progress import Parts
-from model.gate_report import (
+from model.gate.gallery import GalleryError, LiveGallery, Shelf, open_shelf, refuse
+from model.gate.pairs import HeldOut, HeldOutPair, gather, store_for
+from model.gate.progress import Parts
+from model.gate.report import (
     AS_SEARCHED,
     BY_SIMILARITY,
     Rankings,
@@ -32,7 +32,7 @@ from model.gate_report import (
     queries,
     rows,
 )
-from model.gate_search import Answers, ask
+from model.gate.search import Answers, ask
 from model.measure import Progress, measure, no_progress
 from model.metrics import Ints
 from model.report import DIRECTIONS, Report

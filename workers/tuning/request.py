@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from model.tuning_choices import Choices
+from model.tuning.choices import Choices
 
 
 def choices_of(request: Mapping[str, Any]) -> Choices:

@@ -13,7 +13,7 @@ from service.catalog.session import in_transaction
 from service.catalog.tables import Job
 from workers.lease import Lease
 from workers.resources import Resources
-from workers.tuning_events import (
+from workers.tuning.events import (
     EVALUATING,
     PREPARING,
     TRAINING,

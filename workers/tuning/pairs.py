@@ -3,9 +3,9 @@
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from model.gate_pairs import HeldOutPair
+from model.gate.pairs import HeldOutPair
 from model.pairs import VideoPair
-from workers.tuning_folder import FORGOTTEN, PairLine, read_forgotten
+from workers.tuning.folder import FORGOTTEN, PairLine, read_forgotten
 
 
 def training_pairs(lines: Iterable[PairLine]) -> list[VideoPair]:

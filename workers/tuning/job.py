@@ -12,11 +12,11 @@ from service.settings import Settings
 from workers.lease import JobStoppedError, Lease
 from workers.resources import Resources
 from workers.runner import WorkError
-from workers.tuning_candidate import register
-from workers.tuning_child import FolderInUseError, TuningChild
-from workers.tuning_diary import Diary
-from workers.tuning_events import PREPARING, Done, Event, Failed, Stopped
-from workers.tuning_files import open_folder
+from workers.tuning.candidate import register
+from workers.tuning.child import FolderInUseError, TuningChild
+from workers.tuning.diary import Diary
+from workers.tuning.events import PREPARING, Done, Event, Failed, Stopped
+from workers.tuning.files import open_folder
 
 POLL_S = 0.5
 """How often a cancel, a shutdown and deleted pairs are looked for."""

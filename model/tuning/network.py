@@ -20,7 +20,7 @@ from model.semantic_masking import SemanticMasker
 from model.settling import settle
 from model.train import Training
 from model.trainable import TrainableBundle
-from model.tuning_choices import Choices, TuningError
+from model.tuning.choices import Choices, TuningError
 from model.weight_groups import freeze
 from model.word_dropout import forget_spelling
 

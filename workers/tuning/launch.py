@@ -1,4 +1,4 @@
-"""`python -m workers.tuning_launch N FOLDER`: N processes train together, started by `torchrun`.
+"""`python -m workers.tuning.launch N FOLDER`: N processes train together, started by `torchrun`.
 
 Where memory does not suffice they end and leave word, and begin again with half as many clips at
 a time. They are started anew for that: processes that `torchrun` restarts itself sometimes wait
@@ -11,11 +11,11 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
-from model.tuning_run import TOO_LARGE
+from model.tuning.run import TOO_LARGE
 from workers.dying import die_with_parent
-from workers.tuning_folder import RUN
+from workers.tuning.folder import RUN
 
-PROCESS = ("-m", "workers.tuning_process")
+PROCESS = ("-m", "workers.tuning.process")
 
 
 def main(processes: str, folder: str) -> None:

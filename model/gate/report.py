@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from model.bootstrap import differences
-from model.gate_pairs import HeldOut
+from model.gate.pairs import HeldOut
 from model.metrics import Ranking, Recall
 from model.report import Direction, StreamKind
 

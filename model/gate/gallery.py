@@ -15,7 +15,7 @@ from torch import Tensor
 from model.calibration import Flags
 from model.composite import adapt_clips, field_of_view
 from model.datasets.clips import ClipFile
-from model.gate_pairs import HeldOutPair, scratch_file
+from model.gate.pairs import HeldOutPair, scratch_file
 from model.measure import Clips
 from model.retrieval import RetrievalSpec
 from model.video.transforms import Fit, Resample

@@ -10,11 +10,11 @@ from pathlib import Path
 from model.bundle_files import BundleError, bundle_digest, check_digests
 from model.calibration import write_calibration
 from model.checkpoints import sync_folder, sync_tree, write_durably
-from model.comparing import Comparison, compare_bundles
-from model.gate_gallery import GalleryError, LiveGallery, read_gallery
+from model.gate.comparing import Comparison, compare_bundles
+from model.gate.gallery import GalleryError, LiveGallery, read_gallery
 from model.memory import is_out_of_memory
-from workers.tuning_events import EVALUATING, Done, Notice, StageBegan, StageProgress
-from workers.tuning_folder import (
+from workers.tuning.events import EVALUATING, Done, Notice, StageBegan, StageProgress
+from workers.tuning.folder import (
     BUNDLE,
     CLIPS,
     GALLERY,
@@ -24,8 +24,8 @@ from workers.tuning_folder import (
     PairLine,
     TuningPlan,
 )
-from workers.tuning_pairs import Forgotten, held_out_pairs
-from workers.tuning_telling import Say
+from workers.tuning.pairs import Forgotten, held_out_pairs
+from workers.tuning.telling import Say
 
 PARTIAL = "bundle.partial"
 

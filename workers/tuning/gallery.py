@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from model.gate_gallery import Cut, GallerySegment, LiveGallery, write_gallery
+from model.gate.gallery import Cut, GallerySegment, LiveGallery, write_gallery
 from service.catalog.gallery_queries import sample_gallery
 from service.catalog.generation_queries import find_active_generation
 from service.catalog.session import Sessions
 from service.derived import CLIPS
 from service.storage import Storage
-from workers.tuning_folder import GALLERY
+from workers.tuning.folder import GALLERY
 
 
 def write_live_gallery(

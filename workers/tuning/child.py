@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from workers.tuning_events import Event, read_event
+from workers.tuning.events import Event, read_event
 
 LOG, LOCK = "process.log", ".lock"
 GRACE_S = 20.0
@@ -143,8 +143,8 @@ class TuningChild:
 
 def _command(folder: Path, processes: int) -> list[str]:
     if processes > 1:
-        return [sys.executable, "-m", "workers.tuning_launch", str(processes), str(folder)]
-    return [sys.executable, "-m", "workers.tuning_process", str(folder)]
+        return [sys.executable, "-m", "workers.tuning.launch", str(processes), str(folder)]
+    return [sys.executable, "-m", "workers.tuning.process", str(folder)]
 
 
 @contextlib.contextmanager

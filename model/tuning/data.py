@@ -6,7 +6,7 @@ from typing import Any
 
 from model.clip_store import ClipStore, LeftOut, all_captions
 from model.pairs import VideoPair
-from model.tuning_choices import TooFewPairsError, UndecodableError
+from model.tuning.choices import TooFewPairsError, UndecodableError
 
 
 @dataclass(frozen=True)

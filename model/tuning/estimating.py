@@ -10,14 +10,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from model import tuning_network
 from model.bundle import load_trainable
 from model.clip_store import ClipStore, all_captions
 from model.data import Batch, RawBatch, collate
 from model.memory import begin_peak, peak_since
 from model.pairs import VideoPair, decode_clip
 from model.trainable import TrainableBundle
-from model.tuning_choices import Choices, plan_for
+from model.tuning import network as tuning_network
+from model.tuning.choices import Choices, plan_for
 from model.video.errors import VideoError
 
 DECODED = 4

@@ -1,6 +1,6 @@
 """The folder of a tuning run: what worker and process share.
 
-The worker writes `plan.json` and `pairs.jsonl`, starts `python -m workers.tuning_process FOLDER`,
+The worker writes `plan.json` and `pairs.jsonl`, starts `python -m workers.tuning.process FOLDER`,
 appends to `forgotten.jsonl` and may write `gallery.jsonl`; the process writes everything else.
 
     plan.json        TuningPlan
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from model.tuning_choices import Choices
+from model.tuning.choices import Choices
 
 PLAN, PAIRS, FORGOTTEN, GALLERY = "plan.json", "pairs.jsonl", "forgotten.jsonl", "gallery.jsonl"
 RUN, CLIPS, TRAINED, REPORT, BUNDLE = "run", "clips", "trained", "report.json", "bundle"

@@ -1,10 +1,10 @@
 """The process of a tuning run: trains, compares, leaves a candidate.
 
-    python -m workers.tuning_process FOLDER
-    python -m workers.tuning_process --estimate FOLDER
+    python -m workers.tuning.process FOLDER
+    python -m workers.tuning.process --estimate FOLDER
 
-It works in a folder that a worker made (`workers.tuning_folder`) and tells what happens on its
-standard output (`workers.tuning_events`). SIGTERM ends it after the step in progress, with a
+It works in a folder that a worker made (`workers.tuning.folder`) and tells what happens on its
+standard output (`workers.tuning.events`). SIGTERM ends it after the step in progress, with a
 checkpoint. Started again it goes on; when all is done it only says so. With several processes,
 started by `torchrun`, the first one speaks.
 """
@@ -22,16 +22,16 @@ from safetensors import SafetensorError
 from model.bundle_files import BundleError, bundle_digest
 from model.device import choose_device
 from model.distributed import joined, local_device, started_processes
-from model.estimating import estimate
 from model.train import OutOfMemoryError, TrainingError
-from model.tuning_choices import TuningError
-from model.tuning_run import Places, Run
+from model.tuning.choices import TuningError
+from model.tuning.estimating import estimate
+from model.tuning.run import Places, Run
 from model.video.errors import VideoError
 from workers.dying import die_with_parent
 from workers.priority import take_lowest_priority
-from workers.tuning_evaluation import evaluate, finish, is_over, is_trained
-from workers.tuning_events import PREPARING, Failed, Notice, StageBegan, Stopped
-from workers.tuning_folder import (
+from workers.tuning.evaluation import evaluate, finish, is_over, is_trained
+from workers.tuning.events import PREPARING, Failed, Notice, StageBegan, Stopped
+from workers.tuning.folder import (
     CLIPS,
     RUN,
     TRAINED,
@@ -41,8 +41,8 @@ from workers.tuning_folder import (
     read_pair_lines,
     read_plan,
 )
-from workers.tuning_pairs import Forgotten, held_out_clips, training_pairs
-from workers.tuning_telling import Say, listener_of, take_stdout
+from workers.tuning.pairs import Forgotten, held_out_clips, training_pairs
+from workers.tuning.telling import Say, listener_of, take_stdout
 
 AGAIN = 75
 """Exit status (EX_TEMPFAIL): started again it fares better."""

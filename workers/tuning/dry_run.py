@@ -1,4 +1,4 @@
-"""`python -m workers.tuning_dry_run FOLDER`: what a run would take.
+"""`python -m workers.tuning.dry_run FOLDER`: what a run would take.
 
 Reads what the run is about, JSON, from its standard input, writes it into the folder as a worker
 would, and becomes the process that measures: that prints an `Estimate`, or `Failed`.
@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from workers.dying import die_with_parent
-from workers.tuning_folder import PairLine, TuningPlan, write_pairs, write_plan
-from workers.tuning_request import choices_of
+from workers.tuning.folder import PairLine, TuningPlan, write_pairs, write_plan
+from workers.tuning.request import choices_of
 
 
 def main(folder: str) -> None:
@@ -28,7 +28,7 @@ def main(folder: str) -> None:
     write_plan(Path(folder), plan)
     lines = [PairLine(**{**line, "path": Path(line["path"])}) for line in asked["pairs"]]
     write_pairs(Path(folder), lines)
-    command = [sys.executable, "-m", "workers.tuning_process", "--estimate", folder]
+    command = [sys.executable, "-m", "workers.tuning.process", "--estimate", folder]
     os.execv(command[0], command)  # noqa: S606 (our own module)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Literal, cast
 
 import torch
 
-from model import tuning_network
 from model.bundle import load_trainable
 from model.bundle_files import bundle_digest
 from model.checkpoints import Checkpoint, CheckpointError, Checkpoints
@@ -22,11 +21,12 @@ from model.distributed import Processes, share_object
 from model.pair_batches import PairBatches
 from model.pairs import VideoPair
 from model.train import OutOfMemoryError, Training
-from model.tuning_choices import Choices, OtherRunError, TuningError, plan_for
-from model.tuning_data import RunData, check_data, read_data
-from model.tuning_listener import Listener, Prepared, Tuned
-from model.tuning_loop import Loop
-from model.tuning_network import AnyRecipe
+from model.tuning import network as tuning_network
+from model.tuning.choices import Choices, OtherRunError, TuningError, plan_for
+from model.tuning.data import RunData, check_data, read_data
+from model.tuning.listener import Listener, Prepared, Tuned
+from model.tuning.loop import Loop
+from model.tuning.network import AnyRecipe
 
 Resuming = Literal["no", "yes", "if_any"]
 TOO_LARGE = "too-large.json"

@@ -7,9 +7,9 @@ from pathlib import Path
 from model.bundle_files import CARD
 from model.distributed import joined, local_device
 from model.pairs import VideoPair
-from model.tuning_choices import Choices, TuningError
-from model.tuning_listener import Listener, Tuned
-from model.tuning_run import Places, Run
+from model.tuning.choices import Choices, TuningError
+from model.tuning.listener import Listener, Tuned
+from model.tuning.run import Places, Run
 
 __all__ = ["CLIPS", "Listener", "Tuned", "TuningError", "tune"]
 

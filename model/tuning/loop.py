@@ -16,9 +16,9 @@ from model.pair_batches import PairBatches
 from model.pairs import VideoPair
 from model.stopping import stop_requests
 from model.train import Step, Training
-from model.tuning_choices import TooFewPairsError
-from model.tuning_listener import Listener
-from model.tuning_network import AnyRecipe
+from model.tuning.choices import TooFewPairsError
+from model.tuning.listener import Listener
+from model.tuning.network import AnyRecipe
 from model.word_dropout import WordDropout, leave_out_words
 
 FEWEST = 2

@@ -12,7 +12,7 @@ from service.durable import make_durable_folder, sync_folder
 from service.registry import Registry
 from workers.resources import Resources
 from workers.runner import WorkError
-from workers.tuning_folder import (
+from workers.tuning.folder import (
     FORGOTTEN,
     PAIRS,
     PLAN,
@@ -24,8 +24,8 @@ from workers.tuning_folder import (
     write_pairs,
     write_plan,
 )
-from workers.tuning_gallery import write_live_gallery
-from workers.tuning_request import choices_of
+from workers.tuning.gallery import write_live_gallery
+from workers.tuning.request import choices_of
 
 
 class RunFolder:

@@ -24,7 +24,7 @@ from service.registry import Facts, Model, Registry
 from service.tunings.policies import is_activated
 from workers.lease import Lease
 from workers.resources import Resources
-from workers.tuning_folder import BUNDLE, REPORT
+from workers.tuning.folder import BUNDLE, REPORT
 
 FIRST_NAME = "tuned-"
 BUSY_WAIT_S = 0.5

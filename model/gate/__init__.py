@@ -1,0 +1,1 @@
+"""Whether a candidate is better than the model that is searched: the comparison before a switch."""

@@ -1,0 +1,1 @@
+"""Tuning runs: the job, the process that trains and compares, and the folder between them."""
