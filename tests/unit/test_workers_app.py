@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from service.jobs import Task
+from service.tunings import estimating
+from workers.tuning import child
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -27,3 +31,8 @@ def test_every_task_has_a_function_and_importing_them_needs_no_settings(tmp_path
         check=True,
     )
     assert found.stdout.split() == sorted(Task)
+
+
+@pytest.mark.parametrize("module", [child, estimating])
+def test_processes_start_where_their_modules_are_found(module):
+    assert (module.REPOSITORY / "workers" / "tuning" / "process.py").is_file()

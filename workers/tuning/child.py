@@ -21,7 +21,7 @@ GRACE_S = 20.0
 """After so long a process that was asked to stop is killed; a step and a checkpoint take less."""
 LOCK_WAIT_S = 60.0
 TAIL_BYTES = 4000
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 class FolderInUseError(Exception):
