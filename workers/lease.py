@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.catalog import job_queries
 from service.catalog.session import Sessions
@@ -112,8 +112,9 @@ class Lease:
             asked = time.monotonic()
             try:
                 is_ours = self._renew()
-            except DBAPIError as error:
-                log.warning("lease_not_renewed", job_id=str(self._job_id), error=str(error.orig))
+            except SQLAlchemyError as error:  # also that no connection was free in time
+                why = str(getattr(error, "orig", None) or error)
+                log.warning("lease_not_renewed", job_id=str(self._job_id), error=why)
                 is_ours = time.monotonic() < held_until
             else:
                 held_until = asked + self._lease_s

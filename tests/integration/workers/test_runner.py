@@ -4,14 +4,15 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import create_engine, update
+from sqlalchemy.orm import sessionmaker
 
 from service.catalog.job_queries import claim_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobState, VideoState
 from service.errors import StorageFullError
 from tests.factories_ingest import DEADLINE_S, get_job, get_video, wait_for
-from workers.lease import HEARTBEAT_S, JobStoppedError
+from workers.lease import HEARTBEAT_S, JobStoppedError, Lease
 from workers.maintenance import Sweeper
 from workers.runner import WorkError, run_job
 
@@ -68,6 +69,16 @@ def test_the_lease_holds_while_the_work_is_longer_than_it(accepted, resources, s
 
     assert set(others) == {None}
     assert get_job(sessions, accepted.job_id).attempts == 1
+
+
+def test_work_stops_when_no_connection_is_free_to_renew_the_lease(accepted, resources, settings):
+    engine = create_engine(settings.sqlalchemy_url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    job = in_transaction(resources.sessions, lambda s: claim_job(s, accepted.job_id, lease_s=1))
+    lease = Lease(sessionmaker(engine), job, lease_s=1, must_stop=lambda: False)
+    with engine.connect(), lease, pytest.raises(JobStoppedError):
+        work_until_stopped(job, lease, resources)
+    engine.dispose()
+    assert lease.is_lost
 
 
 def test_a_cancelled_job_stops_its_work(accepted, resources, sessions):
