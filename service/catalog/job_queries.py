@@ -206,14 +206,14 @@ def release_job(session: Session, job_id: UUID, fence: int) -> None:
 
 
 def fail_poisoned_jobs(session: Session, *, max_attempts: int = MAX_ATTEMPTS) -> list[Job]:
-    """Give up jobs whose last attempt ended without a word, as when they kill their worker."""
+    """Give up jobs whose last attempt ended without a word, as when they kill their worker.
+
+    Also those that wait although fewer attempts are allowed by now: nobody may claim them.
+    """
+    is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
     poisoned = session.scalars(
         select(Job)
-        .where(
-            Job.state == JobState.RUNNING,
-            Job.lease_until < database_time(),
-            Job.attempts >= max_attempts,
-        )
+        .where(or_(Job.state == JobState.QUEUED, is_over), Job.attempts >= max_attempts)
         .order_by(Job.id)
         .with_for_update(skip_locked=True)
     ).all()
@@ -228,29 +228,29 @@ def due_jobs(
 ) -> list[Job]:
     """Return jobs whose message seems lost: waiting for a while, or with a lease that is over.
 
-    Only the oldest few are looked at and none is sent often, so that a long queue does not
-    breed messages faster than workers read them.
+    Only the oldest few of each kind are looked at and none is sent often, so that a long queue
+    does not breed messages faster than workers read them; those of one kind, which may have to
+    wait for hours, hide none of another.
 
     Args:
         session: any session.
-        limit: how many of the oldest open jobs are looked at.
+        limit: how many of the oldest open jobs of each kind are looked at.
         first_after_s: age from which a job is sent again for the first time.
         again_after_s: time between two messages for the same job.
     """
     is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
-    oldest = (
-        select(Job.id)
-        .where(or_(Job.state == JobState.QUEUED, is_over))
-        .order_by(Job.created_at)
-        .limit(limit)
-    )
+    waits = or_(Job.state == JobState.QUEUED, is_over)
+    oldest = [
+        select(Job.id).where(Job.kind == kind, waits).order_by(Job.created_at).limit(limit)
+        for kind in JobKind
+    ]
     was_not_sent = and_(Job.sent_at.is_(None), Job.created_at < database_time(-first_after_s))
     is_sent_long_ago = Job.sent_at < database_time(-again_after_s)
     was_sent_before_it_ran = Job.sent_at < Job.lease_until
     return list(
         session.scalars(
             select(Job)
-            .where(Job.id.in_(oldest))
+            .where(or_(*(Job.id.in_(some) for some in oldest)))
             .where(or_(was_not_sent, is_sent_long_ago, was_sent_before_it_ran))
             .order_by(Job.created_at)
         )

@@ -19,7 +19,7 @@ from service.catalog.job_queries import (
     requeue_job,
 )
 from service.catalog.session import in_transaction
-from service.catalog.tables import JobState, Video, VideoState
+from service.catalog.tables import Job, JobKind, JobState, Video, VideoState
 from service.errors import NotFoundError
 
 
@@ -155,6 +155,19 @@ def test_a_job_that_kills_its_workers_is_given_up(sessions, upload):
     assert claim(sessions, good) is not None
 
 
+def test_a_job_that_waits_ends_when_fewer_attempts_are_allowed(sessions, job_id):
+    job = claim(sessions, job_id)
+    with sessions.begin() as session:
+        requeue_job(session, job_id, job.fence, reason="broken", detail="It broke.")
+
+    with sessions.begin() as session:
+        assert [one.id for one in fail_poisoned_jobs(session, max_attempts=1)] == [job_id]
+
+    job, video = read(sessions, job_id)
+    assert (job.state, job.reason) == (JobState.FAILED, "broken")
+    assert video.state is VideoState.FAILED
+
+
 def due(sessions, **options):
     with sessions() as session:
         return [job.id for job in due_jobs(session, **options)]
@@ -187,3 +200,11 @@ def test_a_running_job_is_not_due(sessions, job_id):
 def test_only_the_oldest_jobs_of_a_long_queue_are_sent_again(sessions, upload):
     jobs = [upload().job_id for _ in range(5)]
     assert due(sessions, first_after_s=-1, limit=3) == jobs[:3]
+
+
+def test_jobs_of_one_kind_hide_none_of_another(sessions, upload):
+    with sessions.begin() as session:  # older, and they wait for each other for hours
+        session.add_all(Job(kind=JobKind.TUNE, subject_id=uuid4(), version=1) for _ in range(3))
+    upload_job = upload().job_id
+
+    assert upload_job in due(sessions, first_after_s=-1, limit=3)
