@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from service.catalog import activation_queries, model_queries
+from service.catalog import activation_queries, evaluation_run_queries, model_queries
 from service.catalog.activation_queries import ActivationRecord
 from service.catalog.activation_tables import Activation, Trigger
 from service.catalog.generation_queries import find_active_generation
@@ -119,7 +119,9 @@ def request_activation(
         )
 
     requested = in_transaction(sessions, work)
-    if not requested.is_switched:
+    if requested.is_switched:
+        send_runs(sessions, sender)
+    else:
         sender.send(Task.ACTIVATE, requested.job_id)
     return requested
 
@@ -196,6 +198,14 @@ def roll_back(
         trigger=trigger,
         rollback_window_s=rollback_window_s,
     )
+
+
+def send_runs(sessions: Sessions, sender: JobSender) -> None:
+    """Wake workers for the runs that a switch has queued; else the sweep does it, later."""
+    with sessions() as session:
+        waiting = evaluation_run_queries.unsent_runs(session)
+    for job_id in waiting:
+        sender.send(Task.EVALUATE, job_id)
 
 
 def cancel(sessions: Sessions, activation_id: UUID) -> ActivationRecord:

@@ -14,13 +14,13 @@ from uuid import UUID
 import structlog
 
 from model.bundle import BundleError
+from service.activations import send_runs
 from service.catalog import activation_queries, check_queries, embedding_queries
-from service.catalog.activation_queries import Begun, get_activation
+from service.catalog.activation_queries import Begun
 from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.session import in_transaction
 from service.catalog.stored_queries import StoredVideo, missing_videos
 from service.catalog.tables import GenerationState, Job
-from service.evaluations import run_all_after_switch
 from service.models import find_bundle, keep_bundle
 from service.registry import Registry
 from workers import canary, shadow
@@ -80,9 +80,7 @@ def run(job: Job, lease: Lease, resources: Resources, patience: Patience) -> Non
     )
     with resources.embedder(begun.target) as embedder:
         _Activation(job, lease, resources, begun, embedder).run(patience)
-    with resources.reads() as session:
-        activation = get_activation(session, begun.activation_id).activation
-    run_all_after_switch(resources.sessions, resources.sender, activation)
+    send_runs(resources.reads, resources.sender)
 
 
 class _Activation:

@@ -24,7 +24,6 @@ from service.api.model_schemas import (
 from service.catalog.activation_tables import Trigger
 from service.catalog.tables import GenerationState
 from service.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
-from service.evaluations import run_all_after_switch
 from service.models import KnownModel, list_models, sync_versions
 from service.registry import Registry
 
@@ -77,8 +76,6 @@ def activate_model(
         force=body is not None and body.force,
         rollback_window_s=state.settings.rollback_window_s,
     )
-    if requested.is_switched:
-        run_all_after_switch(state.sessions, state.sender, requested.activation)
     links = links_of(requested.activation_id, requested.job_id)
     response.headers["Location"] = links.self
     return ActivateOut(

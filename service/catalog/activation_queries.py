@@ -13,6 +13,7 @@ from service.catalog.activation_tables import Activation, ReplicaReport, Trigger
 from service.catalog.change_queries import append_change
 from service.catalog.clock import database_time
 from service.catalog.embedding_queries import count_missing
+from service.catalog.evaluation_run_queries import add_runs_after_switch
 from service.catalog.generation_queries import ActiveGeneration, generation_bundle, hand_over_jobs
 from service.catalog.job_queries import (
     OPEN,
@@ -200,8 +201,8 @@ def count_replicas(
 def switch_now(session: Session, activation: Activation, *, kept_for_s: float) -> bool:
     """Search in the generation of an activation from now on, if it lacks nothing.
 
-    The one before is kept so long, written on, for a rollback. All generations must be locked.
-    The last thing that a transaction does.
+    The one before is kept so long, written on, for a rollback, and the evaluation sets are to be
+    run. All generations must be locked. The last thing that a transaction does.
 
     Returns:
         False if a video is missing: nothing was changed.
@@ -234,6 +235,7 @@ def switch_now(session: Session, activation: Activation, *, kept_for_s: float) -
             finished_at=database_time(),
         )
     )
+    add_runs_after_switch(session, created_by=activation.created_by)
     append_change(session, ChangeOp.PROMOTE, generation_id=new.id)
     return True
 

@@ -95,6 +95,12 @@ def list_sets(session: Session, *, all_versions: bool = False) -> list[SetRecord
     return [_set_record(*row) for row in session.execute(statement)]
 
 
+def newest_set_ids(session: Session) -> list[UUID]:
+    """Return the newest version of each set."""
+    newest = select(EvaluationSet.id).where(EvaluationSet.version == _newest_version())
+    return list(session.scalars(newest.order_by(EvaluationSet.id)))
+
+
 def get_set(session: Session, set_id: UUID) -> SetRecord:
     """Return a set.
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session, defer
 
 from service.catalog.activation_tables import Trigger
 from service.catalog.clock import database_time
-from service.catalog.evaluation_queries import get_set
+from service.catalog.evaluation_queries import get_set, newest_set_ids
 from service.catalog.evaluation_tables import EvaluationQuery, EvaluationRun, EvaluationSet
 from service.catalog.job_queries import lock_own_job
 from service.catalog.tables import Job, JobKind, JobState, ModelVersion, Segment
@@ -49,7 +49,7 @@ def add_run(
     """
     get_set(session, set_id)
     waiting = session.execute(
-        _runs().where(EvaluationRun.set_id == set_id, Job.state == JobState.QUEUED).limit(1)
+        _runs().where(EvaluationRun.set_id == set_id, _waits()).limit(1)
     ).one_or_none()
     if waiting is not None:
         return _run_record(*waiting)
@@ -59,6 +59,30 @@ def add_run(
     session.add(Job(kind=JobKind.EVALUATE, subject_id=run.id, version=1))
     session.flush()
     return get_run(session, run.id)
+
+
+def add_runs_after_switch(session: Session, *, created_by: UUID | None) -> None:
+    """Queue a run of the newest version of every set, in the transaction of a switch.
+
+    A run that waits will measure the model that takes over, so its set gets no other one.
+    """
+    waiting = select(EvaluationRun.set_id).join(Job, _is_its_job()).where(_waits())
+    held = set(session.scalars(waiting.with_for_update(of=Job)))  # not claimed before the switch
+    runs = [
+        EvaluationRun(set_id=set_id, trigger=Trigger.SWITCH, created_by=created_by)
+        for set_id in newest_set_ids(session)
+        if set_id not in held
+    ]
+    session.add_all(runs)
+    session.flush()
+    session.add_all(Job(kind=JobKind.EVALUATE, subject_id=run.id, version=1) for run in runs)
+    session.flush()
+
+
+def unsent_runs(session: Session) -> list[UUID]:
+    """Return the jobs of runs that wait and that no message was sent for by the sweep."""
+    waiting = select(Job.id).where(Job.kind == JobKind.EVALUATE, _waits(), Job.sent_at.is_(None))
+    return list(session.scalars(waiting.order_by(Job.created_at)))
 
 
 def get_run(session: Session, run_id: UUID) -> RunRecord:
@@ -168,12 +192,19 @@ def delete_set(session: Session, set_id: UUID) -> None:
     session.execute(delete(EvaluationSet).where(EvaluationSet.name == name))
 
 
+def _is_its_job() -> ColumnElement[bool]:
+    return (Job.subject_id == EvaluationRun.id) & (Job.kind == JobKind.EVALUATE)
+
+
+def _waits() -> ColumnElement[bool]:
+    return Job.state == JobState.QUEUED
+
+
 def _runs() -> Select[*tuple[Any, ...]]:
-    is_its_job = (Job.subject_id == EvaluationRun.id) & (Job.kind == JobKind.EVALUATE)
     return (
         select(EvaluationRun, EvaluationSet, Job, ModelVersion.name)
         .join(EvaluationSet, EvaluationSet.id == EvaluationRun.set_id)
-        .join(Job, is_its_job)
+        .join(Job, _is_its_job())
         .outerjoin(ModelVersion, ModelVersion.id == EvaluationRun.model_version_id)
     )
 

@@ -3,7 +3,7 @@
 from service.catalog.evaluation_queries import latest_texts
 from service.evaluations.questions import Question, RightMoment, questions_of
 from service.evaluations.reading import FileFormat, read_entries
-from service.evaluations.runs import request_run, run_all_after_switch
+from service.evaluations.runs import request_run
 from service.evaluations.sets import Entry, create_set
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "questions_of",
     "read_entries",
     "request_run",
-    "run_all_after_switch",
 ]

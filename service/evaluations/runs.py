@@ -2,15 +2,11 @@
 
 from uuid import UUID
 
-import structlog
-
-from service.catalog import evaluation_queries, evaluation_run_queries
-from service.catalog.activation_tables import Activation, Trigger
+from service.catalog import evaluation_run_queries
+from service.catalog.activation_tables import Trigger
 from service.catalog.evaluation_run_queries import RunRecord
 from service.catalog.session import Sessions, in_transaction
-from service.jobs import TASK_OF, JobSender
-
-log = structlog.get_logger(__name__)
+from service.jobs import JobSender, Task
 
 
 def request_run(
@@ -34,25 +30,5 @@ def request_run(
             session, set_id, trigger=trigger, created_by=created_by
         ),
     )
-    sender.send(TASK_OF[record.job.kind], record.job.id)
+    sender.send(Task.EVALUATE, record.job.id)
     return record
-
-
-def run_all_after_switch(
-    sessions: Sessions, sender: JobSender, activation: Activation
-) -> list[RunRecord]:
-    """Queue a run of the newest version of every set, now that another model is searched."""
-    with sessions() as session:
-        records = evaluation_queries.list_sets(session)
-    runs = [
-        request_run(
-            sessions,
-            sender,
-            record.evaluation_set.id,
-            trigger=Trigger.SWITCH,
-            created_by=activation.created_by,
-        )
-        for record in records
-    ]
-    log.info("evaluations_queued", activation_id=str(activation.id), runs=len(runs))
-    return runs

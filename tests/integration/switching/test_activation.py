@@ -11,6 +11,7 @@ from service.activations import cancel, roll_back
 from service.catalog.activation_tables import GenerationVideo, Trigger
 from service.catalog.caption_tables import Caption, CaptionSource
 from service.catalog.check_queries import sample_segments
+from service.catalog.evaluation_queries import NewQuery, add_set
 from service.catalog.tables import (
     Change,
     ChangeOp,
@@ -24,6 +25,7 @@ from service.catalog.tables import (
 )
 from service.errors import ConflictError
 from tests import factories_ingest
+from workers.evaluating import evaluate
 from workers.ingest import ingest
 from workers.runner import run_job
 
@@ -174,6 +176,25 @@ def test_going_back_is_one_commit(switching, gallery, make_video, generation, ot
     switching.assert_consistent()
     assert gallery
     assert after
+
+
+def test_every_switch_queues_the_evaluation_sets_in_its_transaction(switching, gallery, other_dir):
+    query = NewQuery(text="a red circle", video_id=gallery[0].video_id)
+    with switching.sessions.begin() as session:
+        add_set(session, name="mine", queries=[query], created_by=None)
+    switching.work(switching.request(switching.register(other_dir)))
+    (job_id,) = queued_runs(switching)
+    run_job(job_id, evaluate, switching.resources)
+
+    roll_back(switching.sessions, switching.sender, switching.registry, trigger=Trigger.COMMAND)
+
+    (of_rollback,) = queued_runs(switching)
+    assert of_rollback != job_id
+
+
+def queued_runs(switching):
+    waiting = select(Job.id).where(Job.kind == JobKind.EVALUATE, Job.state == JobState.QUEUED)
+    return [row[0] for row in switching.query(waiting)]
 
 
 def test_a_kept_model_that_lacks_videos_embeds_them_first(

@@ -1,19 +1,24 @@
 """evaluate() inside run_job(): a real network over a gallery whose similarities a test decides."""
 
 from contextlib import contextmanager
-from uuid import uuid4
 
 import pytest
 
 from model.bundle import bundle_digest, load_bundle
 from model.retrieval import clips_to_tensor
-from service.catalog.activation_tables import Activation, Trigger
+from service.catalog.activation_tables import Trigger
 from service.catalog.evaluation_queries import latest_texts
-from service.catalog.evaluation_run_queries import commit_run, get_run, runs_of
+from service.catalog.evaluation_run_queries import (
+    add_runs_after_switch,
+    commit_run,
+    get_run,
+    runs_of,
+    unsent_runs,
+)
 from service.catalog.job_queries import LostLeaseError, claim_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import Generation, GenerationState, Job, JobState, Video
-from service.evaluations import Entry, create_set, request_run, run_all_after_switch
+from service.evaluations import Entry, create_set, request_run
 from tests.factories_gallery import Gallery, like
 from tests.factories_ingest import get_job
 from workers.evaluating import evaluate
@@ -273,23 +278,24 @@ def test_a_run_that_waits_is_not_queued_twice(gallery, query, make_set, sessions
         assert session.query(Job).filter_by(subject_id=first.run.id).count() == 1
 
 
-def test_after_a_switch_the_newest_version_of_each_set_is_run(
+def test_a_switch_queues_a_run_of_the_newest_version_of_each_set(
     gallery, query, make_set, sessions, sender
 ):
     video = gallery.add([like(query, 0.8)])
     make_set((TEXT, video), name="one")
     newest = make_set((TEXT, video), (OTHER_TEXT, video), name="one")
     other = make_set(("the cat", video), name="two")
-    activation = Activation(
-        id=uuid4(), generation_id=gallery.generation.generation_id, trigger=Trigger.PERSON
-    )
+    waiting = request_run(sessions, sender, other.evaluation_set.id)
 
-    records = run_all_after_switch(sessions, sender, activation)
+    with sessions.begin() as session:
+        add_runs_after_switch(session, created_by=None)
 
-    expected = {newest.evaluation_set.id, other.evaluation_set.id}
-    assert {record.run.set_id for record in records} == expected
-    assert {record.run.trigger for record in records} == {Trigger.SWITCH}
     with sessions() as session:
+        (run,) = runs_of(session, newest.evaluation_set.id, limit=5)
+        assert (run.run.trigger, run.job.state) == (Trigger.SWITCH, JobState.QUEUED)
+        (same,) = runs_of(session, other.evaluation_set.id, limit=5)
+        assert same.run.id == waiting.run.id
+        assert set(unsent_runs(session)) == {run.job.id, waiting.job.id}
         assert sorted(latest_texts(session, 10)) == sorted([TEXT, OTHER_TEXT, "the cat"])
         assert len(latest_texts(session, 2)) == 2
 
