@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, delete, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.catalog.caption_tables import Caption, Feedback
+from service.catalog.quoted_queries import forget_in_activations, forget_in_tunings
 from service.catalog.tables import Video, VideoState
 from service.catalog.tuning_tables import PairOrigin, TuningPair
 
@@ -138,30 +139,39 @@ def videos_called(session: Session, names: Collection[str]) -> dict[str, list[UU
 
 def delete_caption(session: Session, caption_id: UUID) -> bool:
     """Delete a caption and every pair that was made from it; False if there is none."""
-    gone = session.scalar(delete(Caption).where(Caption.id == caption_id).returning(Caption.id))
+    gone = delete(Caption).where(Caption.id == caption_id).returning(Caption.text)
+    texts = session.scalars(gone).all()
     forget_pairs_from(session, PairOrigin.CAPTION, [caption_id])
-    return gone is not None
+    forget_in_activations(session, texts)
+    return bool(texts)
 
 
 def forget_pairs_from(session: Session, origin: PairOrigin, origin_ids: Collection[UUID]) -> None:
-    """Delete the pairs that were made from these.
+    """Delete the pairs that were made from these, also where reports quote them.
 
     Delete the origins first: whoever makes pairs from them holds them locked, so by then those
     pairs are there to be seen.
     """
     for some in _in_parts(sorted(origin_ids)):
-        session.execute(
-            delete(TuningPair).where(TuningPair.origin == origin, TuningPair.origin_id.in_(some))
-        )
+        _forget_pairs(session, (TuningPair.origin == origin) & TuningPair.origin_id.in_(some))
 
 
 def forget_pairs_of_video(session: Session, video_id: UUID) -> None:
-    """Delete what was said of a video: captions, feedback, and every pair made from them."""
-    session.execute(delete(Caption).where(Caption.video_id == video_id))
+    """Delete what was said of a video: captions, feedback, pairs made from them, quotations."""
+    of_video = delete(Caption).where(Caption.video_id == video_id).returning(Caption.text)
+    texts = set(session.scalars(of_video))
     is_about = or_(Feedback.video_id == video_id, Feedback.instead_video_id == video_id)
-    feedback_ids = session.scalars(delete(Feedback).where(is_about).returning(Feedback.id)).all()
-    forget_pairs_from(session, PairOrigin.FEEDBACK, feedback_ids)
-    session.execute(delete(TuningPair).where(TuningPair.video_id == video_id))
+    about = delete(Feedback).where(is_about).returning(Feedback.id, Feedback.text)
+    feedback = session.execute(about).all()
+    forget_pairs_from(session, PairOrigin.FEEDBACK, [row.id for row in feedback])
+    _forget_pairs(session, TuningPair.video_id == video_id)
+    forget_in_activations(session, texts | {row.text for row in feedback})
+
+
+def _forget_pairs(session: Session, which: ColumnElement[bool]) -> None:
+    columns = (TuningPair.tuning_id, TuningPair.video_id, TuningPair.text)
+    gone = session.execute(delete(TuningPair).where(which).returning(*columns))
+    forget_in_tunings(session, [(row[0], row[1], row[2]) for row in gone])
 
 
 def _is_uuid(name: str) -> bool:

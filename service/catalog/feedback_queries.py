@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from service.catalog.caption_queries import forget_pairs_from
 from service.catalog.caption_tables import Caption, CaptionSource, Feedback
 from service.catalog.index_queries import SEARCHABLE
+from service.catalog.quoted_queries import forget_in_activations
 from service.catalog.tables import Video
 from service.catalog.tuning_tables import PairOrigin
 
@@ -41,9 +42,11 @@ def list_feedback(
 
 def delete_feedback(session: Session, feedback_id: UUID) -> bool:
     """Delete feedback and every pair that was made from it; False if there is none."""
-    gone = session.scalar(delete(Feedback).where(Feedback.id == feedback_id).returning(Feedback.id))
+    gone = delete(Feedback).where(Feedback.id == feedback_id).returning(Feedback.text)
+    texts = session.scalars(gone).all()
     forget_pairs_from(session, PairOrigin.FEEDBACK, [feedback_id])
-    return gone is not None
+    forget_in_activations(session, texts)
+    return bool(texts)
 
 
 def searchable_contents(session: Session) -> dict[UUID, str]:

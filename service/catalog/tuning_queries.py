@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 from service.catalog.activation_tables import Activation
 from service.catalog.clock import database_time
 from service.catalog.job_queries import OPEN, lock_own_job
+from service.catalog.quoted_queries import lock_tuning, with_what_is_left
 from service.catalog.tables import Blob, Generation, Job, JobKind, JobState, ModelVersion, Video
 from service.catalog.tuning_tables import Tuning, TuningPair
 from service.errors import ConflictError, NotFoundError
@@ -228,13 +229,15 @@ def set_candidate(
     candidate_version_id: UUID,
     report: Mapping[str, Any],
 ) -> Tuning:
-    """Write what came out of a run.
+    """Write what came out of a run; of its report what was not deleted meanwhile.
 
     Raises:
         LostLeaseError: the job is not this worker's any more.
     """
     tuning = lock_own_tuning(session, job_id, fence)
-    tuning.candidate_version_id, tuning.report = candidate_version_id, dict(report)
+    lock_tuning(session, tuning.id)
+    tuning.candidate_version_id = candidate_version_id
+    tuning.report = with_what_is_left(session, tuning.id, report)
     session.flush()
     return tuning
 

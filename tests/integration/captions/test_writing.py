@@ -9,9 +9,14 @@ from sqlalchemy import func, select
 from service import videos
 from service.captions import feedback, writing
 from service.captions.feedback import Place
+from service.catalog.activation_tables import Activation, Trigger
 from service.catalog.audit import audit
 from service.catalog.caption_tables import Caption, CaptionSource, Feedback
-from service.catalog.tuning_tables import TuningPair
+from service.catalog.job_queries import claim_job
+from service.catalog.session import in_transaction
+from service.catalog.tables import Generation, Job, JobKind
+from service.catalog.tuning_queries import set_candidate
+from service.catalog.tuning_tables import Tuning, TuningPair
 from service.errors import BadRequestError, InvalidInputError, NotFoundError
 
 SECRET = b"k" * 32
@@ -175,6 +180,68 @@ def test_deleting_a_video_deletes_all_that_was_said_of_it(sessions, read_session
     assert (count(sessions, Feedback), count(sessions, TuningPair)) == (0, 0)
     with read_sessions() as session:
         assert audit(session, storage, grace_s=100) == []
+
+
+@pytest.fixture
+def quoted(sessions, said):
+    """A tuning and an activation whose reports quote what was said."""
+    with sessions.begin() as session:
+        tuning = session.scalars(select(Tuning)).one()
+        pairs = session.scalars(select(TuningPair)).all()
+        queries = [{"text": one.text, "video_id": str(one.video_id)} for one in pairs]
+        tuning.report = {"verdict": "better", "held_out": {"texts": 4, "queries": queries}}
+        generation_id = session.scalars(select(Generation.id)).one()
+        examples = [{"text": text} for text in ("a cat", "a dog", "a cow")]
+        report = {"shadow": {"texts": 3, "examples": examples}, "pins": []}
+        session.add(Activation(generation_id=generation_id, trigger=Trigger.PERSON, report=report))
+    return said
+
+
+def quotations(sessions):
+    """Return the texts that the tuning quotes, and those that the activation does."""
+    with sessions() as session:
+        tuning = session.scalars(select(Tuning.report)).one()
+        activation = session.scalars(select(Activation.report)).one()
+    assert tuning["held_out"]["texts"] == 4
+    queries = tuning["held_out"]["queries"]
+    return {one["text"] for one in queries}, {
+        one["text"] for one in activation["shadow"]["examples"]
+    }
+
+
+def test_reports_do_not_quote_what_was_deleted(sessions, quoted):
+    writing.delete_caption(sessions, quoted[2].id)
+    assert quotations(sessions) == ({"a dog", "a cow"}, {"a dog", "a cow"})
+
+    feedback.delete_feedback(sessions, quoted[4].id)
+    assert quotations(sessions) == ({"a dog"}, {"a dog"})
+
+    videos.delete_video(sessions, quoted[1])
+    assert quotations(sessions) == (set(), set())
+
+
+def test_a_report_leaves_out_what_was_deleted_while_it_was_made(sessions, said):
+    with sessions.begin() as session:
+        tuning = session.scalars(select(Tuning)).one()
+        job = Job(kind=JobKind.TUNE, subject_id=tuning.id, version=1)
+        session.add(job)
+        session.flush()
+        texts = {one.text: str(one.video_id) for one in session.scalars(select(TuningPair))}
+        version_id = tuning.base_version_id
+    claimed = in_transaction(sessions, lambda session: claim_job(session, job.id, lease_s=60))
+    queries = [{"text": text, "video_id": video_id} for text, video_id in texts.items()]
+    writing.delete_caption(sessions, said[2].id)
+
+    with sessions.begin() as session:
+        written = set_candidate(
+            session,
+            job.id,
+            claimed.fence,
+            candidate_version_id=version_id,
+            report={"verdict": "better", "held_out": {"queries": queries}},
+        )
+
+    assert {one["text"] for one in written.report["held_out"]["queries"]} == {"a dog", "a cow"}
 
 
 def test_a_pair_never_outlives_its_caption(sessions, make_video, say, keep_pairs):
