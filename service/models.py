@@ -14,6 +14,7 @@ from service.catalog.generation_queries import (
     ActiveGeneration,
     ensure_active_generation,
     find_active_generation,
+    lock_active_generation,
     put_version,
 )
 from service.catalog.model_queries import VersionRecord
@@ -116,6 +117,7 @@ def use_if_first(sessions: Sessions, model: Model, facts: Facts) -> bool:
     refuse_unsearchable(model, facts)
 
     def work(session: Session) -> bool:
+        lock_active_generation(session)
         active = find_active_generation(session)
         is_used = active is not None and count_embedded_videos(session, active.generation_id) > 0
         if active is not None and is_used and active.bundle_digest != facts.digest:

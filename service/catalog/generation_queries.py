@@ -59,6 +59,12 @@ def find_active_generation(session: Session) -> ActiveGeneration | None:
     return None if row is None else _describe(*row)
 
 
+def lock_active_generation(session: Session) -> None:
+    """Lock the generation that is searched: who embeds into it ends first, or comes afterwards."""
+    active = select(Generation.id).where(Generation.state == GenerationState.ACTIVE)
+    session.execute(active.with_for_update(key_share=True))
+
+
 def generation_bundle(session: Session, generation_id: UUID | None) -> ActiveGeneration:
     """Return a generation, whatever its state, with its bundle.
 
@@ -97,6 +103,7 @@ def ensure_active_generation(
             session.get_one(ModelVersion, found.model_version_id),
         )
     if found is not None:
+        lock_active_generation(session)
         _refuse_if_used(session, found, name=name, digest=digest)
         _retire(session, found)
     generation, version = _start(session, name=name, digest=digest, path=path, spec=spec)

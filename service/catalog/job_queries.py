@@ -16,7 +16,7 @@ from service.catalog.tables import (
     Video,
     VideoState,
 )
-from service.errors import NotFoundError
+from service.errors import NotFoundError, UnavailableError
 
 MAX_ATTEMPTS = 3
 MAX_DETAIL = 2000
@@ -29,7 +29,11 @@ class LostLeaseError(Exception):
 
 
 def add_ingest_jobs(session: Session, video: Video) -> list[Job]:
-    """Queue one ingest job, for the generation that is searched; its commit sees to the others."""
+    """Queue one ingest job, for the generation that is searched; its commit sees to the others.
+
+    Raises:
+        UnavailableError: none is found, as when models take over from each other all the time.
+    """
     generations = (
         select(Generation)
         .where(Generation.state == GenerationState.ACTIVE)
@@ -37,6 +41,8 @@ def add_ingest_jobs(session: Session, video: Video) -> list[Job]:
     )
     # who waited for a switch to another generation finds none the first time
     found = session.scalars(generations).all() or session.scalars(generations).all()
+    if not found:
+        raise UnavailableError("Another model is taking over; try again.", retry_after_s=1)
     jobs = [
         Job(
             kind=JobKind.INGEST,

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from service.catalog.generation_queries import ensure_active_generation, find_active_generation
-from service.catalog.job_queries import get_job
+from service.catalog.ingest_queries import commit_ingest
+from service.catalog.job_queries import add_ingest_jobs, claim_job, get_job
 from service.catalog.session import in_transaction
-from service.errors import ConflictError
+from service.catalog.tables import Generation, GenerationState, Video
+from service.errors import ConflictError, UnavailableError
 from service.models import (
     find_bundle,
     is_anything_embedded,
@@ -87,6 +91,22 @@ def test_embedded_videos_are_not_given_up(sessions, storage, use, upload, genera
     assert active(sessions) == generation
 
 
+def test_a_video_that_is_just_being_embedded_is_not_given_up(
+    sessions, storage, use, upload, generation
+):
+    job_id = upload().job_id
+    job = in_transaction(sessions, lambda s: claim_job(s, job_id, lease_s=60))
+    ingested = factories.derive(storage, job.subject_id, job.id, job.fence)
+    with ThreadPoolExecutor() as pool:
+        with sessions.begin() as embedding:
+            commit_ingest(embedding, job.id, job.fence, ingested)
+            used = pool.submit(use, make_model())
+            time.sleep(0.5)  # it waits to look what is embedded
+        assert not used.result()
+
+    assert active(sessions) == generation
+
+
 def test_a_changed_bundled_checkpoint_names_the_command_that_mends(sessions, storage, upload):
     factories.ingest(sessions, storage, upload().job_id)
 
@@ -97,6 +117,15 @@ def test_a_changed_bundled_checkpoint_names_the_command_that_mends(sessions, sto
                 session, name="bundled", digest=OTHER, path=str(BUNDLED_PATH), spec={}
             ),
         )
+
+
+def test_no_video_waits_for_a_generation_that_is_not_there(sessions, upload, generation):
+    waiting = upload()
+    with sessions.begin() as session:
+        session.get_one(Generation, generation.generation_id).state = GenerationState.RETIRED
+
+    with sessions() as session, pytest.raises(UnavailableError):
+        add_ingest_jobs(session, session.get_one(Video, waiting.video_id))
 
 
 def test_models_are_registered_when_they_are_looked_at(sessions, tmp_path):
