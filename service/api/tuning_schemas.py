@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from service.api.schemas import Body, Storable, Tag
 from service.catalog.tables import JobState
@@ -41,7 +42,7 @@ class TuningIn(Body):
         None, description="`native`: All-in-One's objectives, the default. `clover`: Clover's."
     )
     steps: Annotated[int, Field(strict=True, ge=1, le=MAX_STEPS)] | None = None
-    epochs: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+    epochs: Annotated[float, Field(ge=1, le=100_000)] | None = Field(
         None, description="How often each pair is seen, in place of `steps`."
     )
     batch: Annotated[int, Field(strict=True, ge=2, le=65_536)] | None = None
@@ -69,6 +70,15 @@ class TuningIn(Body):
     dry_run: bool = Field(
         default=False, description="Only say what it would take; nothing is started."
     )
+
+    @field_validator("epochs")
+    @classmethod
+    def _check_not_both(cls, epochs: float | None, info: ValidationInfo) -> float | None:
+        if epochs is not None and info.data.get("steps") is not None:
+            raise PydanticCustomError(
+                "both", "steps and epochs both say how long to train; give one of them"
+            )
+        return epochs
 
     def as_request(self) -> TuningRequest:
         """Return it for the use case."""

@@ -30,7 +30,7 @@ def tune(
         Literal["native", "clover"] | None, typer.Option(help="What is learned; native if unset.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="By the pairs if unset.")] = None,
-    epochs: Annotated[float | None, typer.Option(min=0, help="In place of --steps.")] = None,
+    epochs: Annotated[float | None, typer.Option(min=1, help="In place of --steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="Pairs a step.")] = None,
     micro_batch: Annotated[
         int | None, typer.Option(min=1, help="Pairs that fit into memory at a time.")

@@ -88,6 +88,8 @@ def test_without_captions_it_says_what_to_do(client):
         {"recipe": "magic"},
         {"steps": 0},
         {"steps": 1.5},
+        {"epochs": 0.5},
+        {"epochs": 2, "steps": 5},
         {"batch": 1},
         {"learning_rate": 0},
         {"word_dropout": 2},
