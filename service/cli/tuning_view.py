@@ -97,12 +97,17 @@ def _table_of(streams: Sequence[Mapping[str, Any]]) -> Table:
             str(row["stream"]).replace("_", " "),
             row["direction"],
             row["metric"],
-            f"{row['base']:.3f}",
-            f"{row['candidate']:.3f}",
-            f"{row['difference']:+.3f}",
-            f"{row['low']:+.3f} to {row['high']:+.3f}",
+            _figure(row["base"], ".3f"),
+            _figure(row["candidate"], ".3f"),
+            _figure(row["difference"], "+.3f"),
+            "-" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}",
         )
     return table
+
+
+def _figure(value: float | None, form: str) -> str:
+    """Return a figure, or a dash: a model without a joint space has none."""
+    return "-" if value is None else format(value, form)
 
 
 def _describe(progress: Mapping[str, Any], losses: str) -> str:
