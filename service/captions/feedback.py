@@ -68,7 +68,8 @@ def give_feedback(
     text = check_text(new.text)
     if (new.instead is not None) != (new.verdict is Verdict.INSTEAD):
         raise InvalidInputError(
-            "`instead` is the moment that was meant, and its verdict `instead`."
+            "`instead` names the moment that was meant: the verdict 'instead' needs it, and "
+            "no other verdict has it."
         )
 
     def give(session: Session) -> tuple[Feedback, bool]:

@@ -54,9 +54,13 @@ class Imported:
     num_unchanged: int = 0
     num_skipped: int = 0
     skipped: list[BadLine] = field(default_factory=list)
+    _last_skipped: int = 0
 
     def skip(self, line: int, reason: str) -> None:
-        """Count a wrong line."""
+        """Count a wrong line, once however many captions it holds."""
+        if line == self._last_skipped:
+            return
+        self._last_skipped = line
         self.num_skipped += 1
         if len(self.skipped) < MAX_TOLD:
             self.skipped.append(BadLine(line, reason))
@@ -123,7 +127,8 @@ def _read(lines: Iterable[str], form: CaptionFormat, *, needs_video: bool) -> It
 def _refusal(done: Imported) -> InvalidLinesError:
     what = "1 line is" if done.num_skipped == 1 else f"{done.num_skipped} lines are"
     return InvalidLinesError(
-        f"{what} wrong, so nothing was imported. Mend the file, or skip them with on_error=skip.",
+        f"{what} wrong, so nothing was imported. Mend the file, or leave them out (on_error=skip; "
+        "in the command: --wrong skip).",
         done.skipped,
     )
 

@@ -147,6 +147,19 @@ def test_a_name_of_two_videos_or_of_none_is_a_wrong_line(make_video, take):
     assert first
 
 
+def test_a_line_of_many_captions_is_wrong_once(make_video, take):
+    make_video(file_name="a.mp4")
+    content = lines(
+        {"file": "a.mp4", "captions": ["one", "two"]},
+        {"file": "gone.mp4", "captions": ["three", "four", "five"]},
+    )
+
+    done = take(content, on_error=OnError.SKIP)
+
+    assert counts(done) == (2, 0, 1)
+    assert [bad.line for bad in done.skipped] == [2]
+
+
 def test_a_file_of_one_video_is_about_it_alone(make_video, take):
     video_id, _other = make_video(file_name="a.mp4"), make_video(file_name="b.mp4")
     content = "text,video\none,\ntwo,a.mp4\nthree,b.mp4\n"
