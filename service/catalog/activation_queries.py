@@ -33,6 +33,10 @@ from service.catalog.tables import (
 )
 from service.errors import ConflictError, NotFoundError
 
+MOST_KEPT = 2
+"""Generations that are kept at once: each costs every API process an index and a network, and
+every upload an embedding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationRecord:
@@ -201,8 +205,9 @@ def count_replicas(
 def switch_now(session: Session, activation: Activation, *, kept_for_s: float) -> bool:
     """Search in the generation of an activation from now on, if it lacks nothing.
 
-    The one before is kept so long, written on, for a rollback, and the evaluation sets are to be
-    run. All generations must be locked. The last thing that a transaction does.
+    The one before is kept so long, written on, for a rollback (of those before it one more), and
+    the evaluation sets are to be run. All generations must be locked. The last thing that a
+    transaction does.
 
     Returns:
         False if a video is missing: nothing was changed.
@@ -221,6 +226,7 @@ def switch_now(session: Session, activation: Activation, *, kept_for_s: float) -
     session.flush()
     if old is not None:
         hand_over_jobs(session, old.id, new.id)
+        _let_go_of_oldest(session)
     session.execute(
         update(Job)
         .where(Job.subject_id == activation.id, Job.kind == JobKind.ACTIVATE)
@@ -238,6 +244,14 @@ def switch_now(session: Session, activation: Activation, *, kept_for_s: float) -
     add_runs_after_switch(session, created_by=activation.created_by)
     append_change(session, ChangeOp.PROMOTE, generation_id=new.id)
     return True
+
+
+def _let_go_of_oldest(session: Session) -> None:
+    """End the window of those that were searched before the last ones; the sweep does the rest."""
+    kept = select(Generation.id).where(Generation.state == GenerationState.KEPT)
+    too_many = session.scalars(kept.order_by(Generation.kept_until.desc()).offset(MOST_KEPT)).all()
+    ended = update(Generation).where(Generation.id.in_(too_many))
+    session.execute(ended.values(kept_until=database_time()))
 
 
 def switch_by_job(session: Session, job_id: UUID, fence: int, *, kept_for_s: float) -> bool:

@@ -8,6 +8,7 @@ from model.bundle import load_bundle
 from model.retrieval import clips_to_tensor
 from service import videos
 from service.activations import cancel, roll_back
+from service.catalog.activation_queries import MOST_KEPT
 from service.catalog.activation_tables import GenerationVideo, Trigger
 from service.catalog.caption_tables import Caption, CaptionSource
 from service.catalog.check_queries import sample_segments
@@ -25,6 +26,7 @@ from service.catalog.tables import (
 )
 from service.errors import ConflictError
 from tests import factories_ingest
+from tests.factories_model import make_tiny_bundle
 from workers.evaluating import evaluate
 from workers.ingest import ingest
 from workers.runner import run_job
@@ -210,6 +212,25 @@ def test_a_kept_model_that_lacks_videos_embeds_them_first(
     assert record.job.state is JobState.DONE
     assert switching.active.generation_id == generation.generation_id
     assert count_embeddings(switching, generation.generation_id) == 15
+    switching.assert_consistent()
+    assert gallery
+
+
+def test_of_many_models_in_a_row_the_last_ones_are_kept(
+    switching, gallery, other_dir, tmp_path, generation
+):
+    more = [make_tiny_bundle(tmp_path / f"bundle-{seed}", seed=seed) for seed in (2, 3)]
+    folders = [other_dir, *more]
+    for number, folder in enumerate(folders):
+        switching.work(switching.request(switching.register(folder, name=f"model-{number}")))
+    switching.sweep()
+
+    assert states(switching) == {
+        GenerationState.ACTIVE: 1,
+        GenerationState.KEPT: MOST_KEPT,
+        GenerationState.RETIRED: 1,
+    }
+    assert count_embeddings(switching, generation.generation_id) == 0
     switching.assert_consistent()
     assert gallery
 
