@@ -1,7 +1,7 @@
 """`captions`: what happens in your videos, as you say it; tunings learn from it."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from service.captions.lines import CaptionFormat
-from service.cli.client import Api, KeyOption, UrlOption, open_api
+from service.cli.client import KeyOption, UrlOption, open_api
 from service.cli.console import (
     CliError,
     Exit,
@@ -24,9 +24,9 @@ from service.cli.console import (
     print_json,
     print_table,
 )
+from service.cli.naming import PAGE, find_video, pages
 
 FORMATS = {f".{form}": form for form in CaptionFormat} | {".ndjson": CaptionFormat.JSONL}
-PAGE = 200
 MAX_NAMED = 20
 """Skipped lines that are printed one by one."""
 
@@ -63,7 +63,7 @@ def add_caption(
     """Say what happens in a video, or in a span of it."""
     with open_api(url, key) as api:
         body = {"text": text, "start_s": start_s, "end_s": end_s}
-        made = api.post(f"/v1/videos/{_find(api, video)}/captions", body)
+        made = api.post(f"/v1/videos/{find_video(api, video)}/captions", body)
     if as_json:
         print_json(made)
     else:
@@ -81,10 +81,10 @@ def list_captions(
 ) -> None:
     """List captions, newest first."""
     with open_api(url, key) as api:
-        query = {} if video is None else {"video_id": _find(api, video)}
-        pages = _pages(api, "/v1/captions", limit=min(limit, PAGE), **query)
+        query = {} if video is None else {"video_id": find_video(api, video)}
+        listed = pages(api, "/v1/captions", limit=min(limit, PAGE), **query)
         found: list[Mapping[str, Any]] = []
-        for page in pages:
+        for page in listed:
             found += page["captions"]
             if len(found) >= limit:
                 break
@@ -129,7 +129,7 @@ def import_captions(
         raise CliError(f"{file} cannot be read ({error.strerror}).") from None
     with open_api(url, key) as api:
         if video is not None:
-            query["video_id"] = _find(api, video)
+            query["video_id"] = find_video(api, video)
         done = api.post_content("/v1/captions/import", content, **query)
     if as_json:
         print_json(done)
@@ -152,7 +152,7 @@ def export_captions(
     query: dict[str, Any] = {"format": str(_form_of(file, form))}
     with open_api(url, key) as api:
         if video is not None:
-            query["video_id"] = _find(api, video)
+            query["video_id"] = find_video(api, video)
         content = api.get_content("/v1/captions/export", **query)
     if file is None:
         sys.stdout.buffer.write(content)
@@ -188,32 +188,6 @@ def _form_of(file: Path | None, form: CaptionFormat | None) -> CaptionFormat:
             code=Exit.USAGE,
         )
     return known
-
-
-def _find(api: Api, name: str) -> str:
-    """Return the id of a video that is named by id, file name, title or digest."""
-    try:
-        return str(UUID(name))
-    except ValueError:
-        pass
-    videos = [one for page in _pages(api, "/v1/videos", limit=PAGE) for one in page["videos"]]
-    for by in ("sha256", "file_name", "title"):
-        found = [one["id"] for one in videos if one[by] == name]
-        if len(found) == 1:
-            return str(found[0])
-        if found:
-            raise CliError(f"{len(found)} videos are called {name}: {', '.join(found)}.")
-    raise CliError(f"There is no video {name}.")
-
-
-def _pages(api: Api, path: str, **query: Any) -> Iterator[Any]:
-    cursor: dict[str, str] = {}
-    while True:
-        page = api.get(path, **query, **cursor)
-        yield page
-        if page["next_cursor"] is None:
-            return
-        cursor = {"cursor": page["next_cursor"]}
 
 
 def _span(caption: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple, Self
 import httpx
 import typer
 
-from service.cli.console import CliError, command_name
+from service.cli.console import CliError, Exit, command_name
 from service.cli.local_key import read_local_key
 from service.cli.roots import load_settings
 from service.settings import Settings
@@ -134,6 +134,8 @@ class Api:
             raise CliError(f"{self.url} did not answer in time; try again.") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CliError(f"The connection to {self.url} broke ({error}); try again.") from None
+        except ValueError:  # of the JSON: what an option read as nan or inf
+            raise CliError("A number has to be finite.", code=Exit.USAGE) from None
         if response.is_success:
             return response
         raise self._refusal(response)
@@ -151,6 +153,11 @@ class Api:
                 if self._has_key
                 else f"{self.url} asks for an API key"
             ) + f"; make one with `{command_name()} keys create` there and set REELSEEK_API_KEY."
+        if reason == "forbidden":
+            detail += (
+                f" Make one with `{command_name()} keys create NAME --scope SCOPE` on the machine "
+                "that serves, and set REELSEEK_API_KEY."
+            )
         for wrong in (problem.get("errors") or []) if reason in WITH_ERRORS else []:
             detail += f" {wrong.get('path')}: {str(wrong.get('message')).rstrip('.')}."
         return RefusedError(detail, reason=reason, status=response.status_code)

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 from rich.table import Table
 
 from service.cli.client import KeyOption, UrlOption, open_api
 from service.cli.console import JsonOption, clock, escape, out, print_json, print_table
+from service.cli.naming import find_video
 
 
 def explain(
     text: Annotated[str, typer.Argument(help="What was searched for.")],
-    video: Annotated[UUID, typer.Argument(help="Id of the video that is asked about.")],
+    video: Annotated[str, typer.Argument(help="Which video: id, file name or title.")],
     *,
     start_s: Annotated[
         float | None, typer.Option("--at", min=0, help="Only its moment at this second.")
@@ -24,12 +24,13 @@ def explain(
     key: KeyOption = None,
 ) -> None:
     """Say where a video stands in a search, found or not, and why."""
-    request: dict[str, Any] = {"text": text, "video_id": str(video)}
+    request: dict[str, Any] = {"text": text}
     if start_s is not None:
         request["start_s"] = start_s
     if tag:
         request["filter"] = {"tags": tag}
     with open_api(url, key) as api:
+        request["video_id"] = find_video(api, video)
         answer = api.post("/v1/search/explain", request)
     if as_json:
         print_json(answer)

@@ -66,6 +66,12 @@ def test_a_caption_is_added_listed_and_deleted(reelseek, video):
     assert "There is no caption" in again.stderr
 
 
+def test_a_time_that_is_no_number_is_refused(reelseek, video):
+    done = reelseek("add", video[0], "a cat", "--from", "nan")
+
+    assert (done.returncode, done.stderr) == (2, "reelseek: A number has to be finite.\n")
+
+
 def test_files_go_in_and_out(reelseek, video, tmp_path):
     _video_id, name = video
     file = tmp_path / "talk.srt"

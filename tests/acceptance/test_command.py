@@ -162,6 +162,8 @@ def test_explain_says_why_a_video_is_found_or_not(reelseek, live):
     assert "Frame at" in done.stdout
     left_out = reelseek("explain", "a red circle", video["id"], "--tag", "no such tag", "--json")
     assert json.loads(left_out.stdout)["reasons"] == ["filtered_out"]
+    by_name = reelseek("explain", "a red circle", video["file_name"], "--json")
+    assert json.loads(by_name.stdout)["video"]["id"] == video["id"]
     unknown = reelseek("explain", "a red circle", "00000000-0000-4000-8000-000000000000")
     assert unknown.returncode == 1
     assert "There is no video" in sentence(unknown)
@@ -216,6 +218,14 @@ def test_the_local_key_is_its_owners_alone_and_no_admin_key(live):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert httpx.get(f"{live.url}/v1/videos", headers=bearer).status_code == 200
     assert httpx.get(f"{live.url}/v1/keys", headers=bearer).status_code == 403
+
+
+def test_a_command_that_lacks_a_scope_says_how_to_get_it(reelseek):
+    done = reelseek("tune", "--dry-run")
+
+    assert done.returncode == 1
+    assert "scope admin. Make one with `reelseek keys create NAME" in done.stderr
+    assert "REELSEEK_API_KEY" in done.stderr
 
 
 def test_a_login_link_works_once(reelseek, live):
