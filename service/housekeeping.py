@@ -25,6 +25,9 @@ from service.storage import Storage, age_s, work_name
 log = structlog.get_logger(__name__)
 
 IDEMPOTENCY_KEYS_KEPT_S = 7 * 86400.0
+STEPS_OF_A_SWEEP = 20
+"""Transactions in which one sweep empties a retired generation; the next one goes on. Lost jobs
+wait for the end of a sweep, and writers of SQLite for each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,8 @@ def sweep_generations(
 ) -> None:
     """Retire generations whose time is over, and take away what retired ones hold.
 
-    Each step is a short transaction, so that uploads need not wait for it.
+    Each step is a short transaction, so that uploads need not wait for it; what is left after some
+    of them is for the next sweep.
 
     Args:
         sessions: writing sessions.
@@ -78,8 +82,9 @@ def sweep_generations(
     with sessions() as session:
         remaining = retired_queries.retired_with_remains(session)
     for generation_id in remaining:
-        while in_transaction(sessions, partial(_empty_some, generation_id=generation_id)):
-            pass
+        for _ in range(STEPS_OF_A_SWEEP):
+            if not in_transaction(sessions, partial(_empty_some, generation_id=generation_id)):
+                break
         forget = partial(retired_queries.forget_snapshots, generation_id=generation_id)
         for path in in_transaction(sessions, forget):
             (storage.snapshots / Path(path).name).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from service.catalog.tables import (
     ModelVersion,
     Snapshot,
 )
+from service.catalog.tuning_tables import Tuning
 
 VIDEOS_AT_ONCE = 200
 
@@ -95,8 +96,10 @@ def forget_snapshots(session: Session, generation_id: UUID) -> list[str]:
 
 
 def digests_in_use(session: Session) -> set[str]:
-    """Return the digests of bundles whose embeddings are there or are being made."""
-    used = select(ModelVersion.bundle_digest).join(
-        Generation, Generation.model_version_id == ModelVersion.id
-    )
-    return set(session.scalars(used.where(Generation.state != GenerationState.RETIRED)))
+    """Return the digests of bundles whose embeddings are there or that a tuning starts from."""
+    digests = select(ModelVersion.bundle_digest)
+    embedding = digests.join(Generation, Generation.model_version_id == ModelVersion.id)
+    embedding = embedding.where(Generation.state != GenerationState.RETIRED)
+    tuned = digests.join(Tuning, Tuning.base_version_id == ModelVersion.id)
+    tuned = tuned.join(Job, (Job.subject_id == Tuning.id) & (Job.kind == JobKind.TUNE))
+    return set(session.scalars(embedding.union(tuned.where(Job.state.in_(OPEN)))))

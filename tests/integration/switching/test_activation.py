@@ -8,7 +8,6 @@ from model.bundle import load_bundle
 from model.retrieval import clips_to_tensor
 from service import videos
 from service.activations import cancel, roll_back
-from service.catalog.activation_queries import MOST_KEPT
 from service.catalog.activation_tables import GenerationVideo, Trigger
 from service.catalog.caption_tables import Caption, CaptionSource
 from service.catalog.check_queries import sample_segments
@@ -26,7 +25,6 @@ from service.catalog.tables import (
 )
 from service.errors import ConflictError
 from tests import factories_ingest
-from tests.factories_model import make_tiny_bundle
 from workers.evaluating import evaluate
 from workers.ingest import ingest
 from workers.runner import run_job
@@ -212,47 +210,6 @@ def test_a_kept_model_that_lacks_videos_embeds_them_first(
     assert record.job.state is JobState.DONE
     assert switching.active.generation_id == generation.generation_id
     assert count_embeddings(switching, generation.generation_id) == 15
-    switching.assert_consistent()
-    assert gallery
-
-
-def test_of_many_models_in_a_row_the_last_ones_are_kept(
-    switching, gallery, other_dir, tmp_path, generation
-):
-    more = [make_tiny_bundle(tmp_path / f"bundle-{seed}", seed=seed) for seed in (2, 3)]
-    folders = [other_dir, *more]
-    for number, folder in enumerate(folders):
-        switching.work(switching.request(switching.register(folder, name=f"model-{number}")))
-    switching.sweep()
-
-    assert states(switching) == {
-        GenerationState.ACTIVE: 1,
-        GenerationState.KEPT: MOST_KEPT,
-        GenerationState.RETIRED: 1,
-    }
-    assert count_embeddings(switching, generation.generation_id) == 0
-    switching.assert_consistent()
-    assert gallery
-
-
-def test_after_the_window_the_old_embeddings_go_and_going_back_embeds_again(
-    switching, gallery, generation, other_dir
-):
-    requested = switching.request(switching.register(other_dir), rollback_window_s=0.0)
-    switching.resources.settings = switching.settings.model_copy(update={"rollback_window_s": 0.0})
-    switching.work(requested)
-    switching.sweep()
-
-    assert count_embeddings(switching, generation.generation_id) == 0
-    assert states(switching) == {GenerationState.ACTIVE: 1, GenerationState.RETIRED: 1}
-    with pytest.raises(ConflictError, match="No model is kept"):
-        roll_back(switching.sessions, switching.sender, switching.registry, trigger=Trigger.PERSON)
-    switching.assert_consistent(grace_s=0.0)
-
-    again = switching.request(generation.model_version_id)
-    switching.work(again)
-    assert switching.active.bundle_digest == generation.bundle_digest
-    assert switching.active.generation_id != generation.generation_id
     switching.assert_consistent()
     assert gallery
 
