@@ -49,8 +49,10 @@ def embed(job: Job, lease: Lease, resources: Resources) -> None:
     if stored is not None:
         lease.report("loading", 0.0)
         with resources.embedder(generation) as embedder:
-            (done,) = Reembedder(job, lease, resources, embedder).embed([stored])
-        embedded = done.video
+            done = list(Reembedder(job, lease, resources, embedder).embed([stored]))
+        if not done:
+            raise LostLeaseError(f"video {stored.video_id} was deleted")
+        embedded = done[0].video
     lease.check()
     in_transaction(
         resources.sessions,
@@ -123,7 +125,7 @@ class Reembedder:
         self._num_embedded = 0
 
     def embed(self, videos: Iterable[StoredVideo]) -> Iterator[Done]:
-        """Yield each video when it is embedded, in the order given.
+        """Yield each video when it is embedded, in the order given, but those that were deleted.
 
         Raises:
             WorkError: one cannot be decoded any more, or its embeddings make no sense.
@@ -133,8 +135,12 @@ class Reembedder:
         try:
             for stored in videos:
                 work = _InWork(stored, self._source_of(stored))
-                in_work.append(work)
-                self._read(work)
+                try:
+                    in_work.append(work)
+                    self._read(work)
+                except FileNotFoundError as error:
+                    self._make_sure_it_was_deleted(stored, error)
+                    in_work.pop()
                 while in_work and in_work[0].is_done:
                     yield in_work.popleft().as_done()
             while self._waiting:
@@ -164,6 +170,22 @@ class Reembedder:
             while self._waiting and (self._is_full or self._waiting[0][1].done()):
                 self._take_embedding()
         work.is_read = True
+
+    def _make_sure_it_was_deleted(self, stored: StoredVideo, error: FileNotFoundError) -> None:
+        """Let a file be missing whose video is not there any more.
+
+        Raises:
+            WorkError: the video is there.
+        """
+        with self._resources.reads() as session:
+            if not stored_videos(session, [stored.video_id]):
+                return
+        raise WorkError(
+            "file_missing",
+            f"The file of video {stored.video_id} is not there any more; restore it, or delete the "
+            "video.",
+            is_final=True,
+        ) from error
 
     @property
     def _is_full(self) -> bool:

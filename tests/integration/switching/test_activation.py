@@ -12,6 +12,10 @@ from service.catalog.activation_tables import GenerationVideo, Trigger
 from service.catalog.caption_tables import Caption, CaptionSource
 from service.catalog.check_queries import sample_segments
 from service.catalog.evaluation_queries import NewQuery, add_set
+from service.catalog.generation_queries import generation_bundle
+from service.catalog.job_queries import claim_job
+from service.catalog.session import in_transaction
+from service.catalog.stored_queries import missing_videos
 from service.catalog.tables import (
     Change,
     ChangeOp,
@@ -27,7 +31,9 @@ from service.errors import ConflictError
 from tests import factories_ingest
 from workers.evaluating import evaluate
 from workers.ingest import ingest
-from workers.runner import run_job
+from workers.lease import Lease
+from workers.reembed import Reembedder
+from workers.runner import WorkError, run_job
 
 
 def states(switching):
@@ -156,6 +162,41 @@ def test_videos_deleted_meanwhile_are_in_no_generation(switching, gallery, other
     left = {row[0] for row in switching.query(select(GenerationVideo.video_id))}
     assert left == {gallery[2].video_id}
     switching.assert_consistent()
+
+
+def test_a_video_whose_files_went_while_others_were_embedded_is_passed_over(
+    switching, gallery, larger_dir
+):
+    requested = switching.request(switching.register(larger_dir))
+    job = claim(switching, requested)
+    with switching.sessions() as session:
+        target = generation_bundle(session, job.generation_id)
+        listed = missing_videos(session, job.generation_id, after=None, limit=10)
+    gone, *left = [one.video_id for one in listed]
+    videos.delete_video(switching.sessions, gone)
+    switching.storage.remove_blob(listed[0].sha256)
+
+    assert embed(switching, job, target, listed) == left
+
+    switching.storage.remove_blob(listed[1].sha256)
+    with pytest.raises(WorkError, match="restore it"):
+        embed(switching, job, target, listed)
+    assert gallery
+
+
+def claim(switching, requested):
+    return in_transaction(
+        switching.sessions, lambda session: claim_job(session, requested.job_id, lease_s=60)
+    )
+
+
+def embed(switching, job, generation, listed):
+    """Embed videos that were listed a while ago, and return those that were."""
+    resources = switching.resources
+    lease = Lease(switching.sessions, job, lease_s=60, must_stop=lambda: False)
+    with resources.embedder(generation) as embedder:
+        done = list(Reembedder(job, lease, resources, embedder).embed(listed))
+    return [one.video.video_id for one in done]
 
 
 def test_going_back_is_one_commit(switching, gallery, make_video, generation, other_dir):
