@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 from _server import serving
 
+from service.catalog.session import upgrade
 from service.settings import Settings
 
 VARIABLE = "REELSEEK_BENCH_CLIPS"
@@ -38,6 +39,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="reelseek-bench-") as folder:
         settings = Settings(data_dir=Path(folder), bundle=None, database_url=None)
+        upgrade(settings.sqlalchemy_url)
         with (
             serving(settings, with_workers=True) as server,
             httpx.Client(
