@@ -15,12 +15,13 @@ import structlog
 from celery import signals
 
 from service import log as logs
+from service.catalog.tables import JobKind
 from service.jobs import Queue, Task, make_celery
 from service.settings import Settings
 from workers.maintenance import Sweeper
 from workers.priority import take_lowest_priority
 from workers.resources import Resources
-from workers.runner import run_job
+from workers.runner import run_in_line, run_job
 
 PR_SET_PDEATHSIG = 1
 CHATTY_LOGGERS = (
@@ -93,14 +94,14 @@ def embed_video(job_id: str) -> None:
 
 
 @app.task(name=Task.TUNE)
-def tune(job_id: str) -> None:
-    """Tune a model; one run at a time in this process, the sweep sends the others again."""
+def tune(_job_id: str) -> None:
+    """Work on the tuning runs that wait, one at a time, in the order in which they were asked."""
     from workers.tuning.job import tune as work  # noqa: PLC0415 (after the last fork)
 
     if not process.is_tuning.acquire(blocking=False):
         return
     try:
-        run_job(UUID(job_id), work, process.resources)
+        run_in_line(JobKind.TUNE, work, process.resources)
     finally:
         process.is_tuning.release()
 

@@ -8,7 +8,7 @@ import structlog
 from service.catalog import job_queries
 from service.catalog.job_queries import LostLeaseError
 from service.catalog.session import in_transaction
-from service.catalog.tables import Job, JobState
+from service.catalog.tables import Job, JobKind, JobState
 from service.errors import ServiceError
 from workers.lease import JobStoppedError, Lease
 from workers.resources import Resources
@@ -55,6 +55,22 @@ def run_job(job_id: UUID, work: Work, resources: Resources) -> None:
             _work_on(job, work, resources)
         except LostLeaseError as error:
             log.info("job_lost", why=str(error))
+
+
+def run_in_line(kind: JobKind, work: Work, resources: Resources) -> None:
+    """Work on all jobs of a kind that wait, one after the other, the oldest first.
+
+    For work that a process does one at a time: a message that comes meanwhile need not be kept.
+    Each job is tried once; what is queued again waits for the sweep.
+    """
+    tried: set[UUID] = set()
+    while not resources.must_stop and not resources.is_stopping:
+        with resources.reads() as session:
+            job_id = job_queries.oldest_waiting(session, kind, but=tried)
+        if job_id is None:
+            return
+        tried.add(job_id)
+        run_job(job_id, work, resources)
 
 
 def _claim(job_id: UUID, resources: Resources) -> Job | None:

@@ -1,9 +1,9 @@
 """Jobs: who may work on what, and until when. Locks are taken in the order job, video, counter."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
@@ -77,13 +77,9 @@ def claim_job(
     One UPDATE decides: the job is free, or the lease of whoever had it is over. The fence of the
     returned job is what every later write must show.
     """
-    is_free = or_(
-        Job.state == JobState.QUEUED,
-        and_(Job.state == JobState.RUNNING, Job.lease_until < database_time()),
-    )
     job = session.scalar(
         update(Job)
-        .where(Job.id == job_id, is_free, Job.attempts < max_attempts)
+        .where(Job.id == job_id, _waits(), Job.attempts < max_attempts)
         .values(
             state=JobState.RUNNING,
             fence=Job.fence + 1,
@@ -244,10 +240,8 @@ def due_jobs(
         first_after_s: age from which a job is sent again for the first time.
         again_after_s: time between two messages for the same job.
     """
-    is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
-    waits = or_(Job.state == JobState.QUEUED, is_over)
     oldest = [
-        select(Job.id).where(Job.kind == kind, waits).order_by(Job.created_at).limit(limit)
+        select(Job.id).where(Job.kind == kind, _waits()).order_by(Job.created_at).limit(limit)
         for kind in JobKind
     ]
     was_not_sent = and_(Job.sent_at.is_(None), Job.created_at < database_time(-first_after_s))
@@ -261,6 +255,12 @@ def due_jobs(
             .order_by(Job.created_at)
         )
     )
+
+
+def oldest_waiting(session: Session, kind: JobKind, *, but: Collection[UUID]) -> UUID | None:
+    """Return the job of a kind that waits for longest, whatever was sent for it."""
+    found = select(Job.id).where(Job.kind == kind, _waits(), Job.id.not_in(list(but)))
+    return session.scalar(found.order_by(Job.created_at, Job.id).limit(1))
 
 
 def mark_sent(session: Session, job_ids: Iterable[UUID]) -> None:
@@ -334,3 +334,9 @@ def _set_video_state(session: Session, job: Job, before: VideoState, after: Vide
         .where(Video.id == job.subject_id, Video.version == job.version, Video.state == before)
         .values(state=after, updated_at=database_time())
     )
+
+
+def _waits() -> ColumnElement[bool]:
+    """Nobody works on it: it is queued, or the lease of whoever had it is over."""
+    is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
+    return or_(Job.state == JobState.QUEUED, is_over)

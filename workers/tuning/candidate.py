@@ -45,9 +45,12 @@ def register(job: Job, lease: Lease, resources: Resources, folder: Path) -> None
     report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     facts = read_facts(folder / BUNDLE)
     wanted = _wanted_name(job, resources)
-    model = publish(folder / BUNDLE, facts, wanted, Registry(resources.settings.data_dir), lease)
+    registry = Registry(resources.settings.data_dir)
+    is_known = any(one.facts.digest == facts.digest for one in registry.list())
+    model = publish(folder / BUNDLE, facts, wanted, registry, lease)
     if wanted not in (None, model.name):
-        _notify(job, resources, "other_name", f"The model is called {model.name}: {wanted} exists.")
+        why = "it is the same, to the last digit" if is_known else f"{wanted} exists"
+        _notify(job, resources, "other_name", f"The model is called {model.name}: {why}.")
 
     def write(session: Session) -> tuple[bool, tuning_queries.TuningRecord]:
         version = put_version(

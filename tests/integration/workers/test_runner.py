@@ -9,12 +9,12 @@ from sqlalchemy.orm import sessionmaker
 
 from service.catalog.job_queries import claim_job
 from service.catalog.session import in_transaction
-from service.catalog.tables import Job, JobState, VideoState
+from service.catalog.tables import Job, JobKind, JobState, VideoState
 from service.errors import StorageFullError
 from tests.factories_ingest import DEADLINE_S, get_job, get_video, wait_for
 from workers.lease import HEARTBEAT_S, JobStoppedError, Lease
 from workers.maintenance import Sweeper
-from workers.runner import WorkError, run_job
+from workers.runner import WorkError, run_in_line, run_job
 
 
 @pytest.fixture
@@ -48,6 +48,24 @@ def test_stage_and_percent_are_visible_while_it_runs(accepted, resources, sessio
     run_job(accepted.job_id, work, resources)
 
     assert seen == [(JobState.RUNNING, "embedding", 0.25)]
+
+
+def test_jobs_in_line_run_in_the_order_in_which_they_came(upload_file, resources, tmp_path):
+    waiting = []
+    for number in range(3):
+        path = tmp_path / f"{number}.mp4"
+        path.write_bytes(f"content {number}".encode())
+        waiting.append(upload_file(path).job_id)
+    worked = []
+
+    def work(job, _lease, _resources):
+        worked.append(job.id)
+        if job.id == waiting[1]:
+            raise WorkError("broken", "It is broken.", is_final=False)
+
+    run_in_line(JobKind.INGEST, work, resources)
+
+    assert worked == waiting  # the broken one once: the sweep brings it again
 
 
 def test_the_lease_holds_while_the_work_is_longer_than_it(accepted, resources, sessions):
