@@ -23,16 +23,15 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
+from _candidates import make_candidate
 from _load import Asked, Load
 from _search_gallery import fill, gallery_clips
 from _server import Server, serving
 
-from model.bundle import load_bundle, load_trainable, save_bundle
+from model.bundle import load_bundle
 from model.retrieval import RetrievalModel
 from service.settings import Settings
 
-NOISE = 0.02
-"""Of the weights, as a share of their deviation: another model that searches about as well."""
 TOLERANCE = 2e-3
 """Stored embeddings have half precision."""
 BATCH = 50
@@ -67,27 +66,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rerank-depth", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="REELSEEK_REEMBED_SHARE")
     return parser.parse_args()
-
-
-def make_candidate(bundle: Path, folder: Path) -> Path:
-    """Write a bundle that differs a little from another."""
-    trainable = load_trainable(bundle)
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weights in trainable.network.parameters():
-            if weights.ndim > 1:
-                noise = torch.randn(weights.shape, generator=random)
-                weights.add_(NOISE * weights.std() * noise)
-    save_bundle(
-        folder,
-        network=trainable.network,
-        dims=trainable.dims,
-        preprocessing=trainable.preprocessing,
-        tokenizer_json=trainable.tokenizer.to_str(),
-        card={"name": "candidate"},
-        similarity_weight=trainable.similarity_weight,
-    )
-    return folder
 
 
 def add_model(bundle: Path, data_dir: Path) -> None:
