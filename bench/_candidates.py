@@ -6,8 +6,8 @@ import torch
 
 from model.bundle import load_trainable, save_bundle
 
-NOISE = 0.02
-"""Of the weights, as a share of their deviation: another model that searches about as well."""
+NOISE = 0.1
+"""Of the weights, as a share of their deviation: another model that can be told apart."""
 
 
 def make_candidate(bundle: Path, folder: Path, *, seed: int = 0) -> Path:
