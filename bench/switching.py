@@ -33,7 +33,7 @@ from model.retrieval import RetrievalModel
 from service.settings import Settings
 
 TOLERANCE = 5e-3
-"""Stored embeddings have half precision, and each process multiplies in the type that is quicker."""
+"""Stored embeddings have half precision, and each process takes the type that is quicker."""
 BATCH = 50
 POLL_S = 0.5
 AFTER_S = 10.0
