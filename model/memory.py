@@ -1,10 +1,13 @@
 """When memory does not suffice, and how much was used."""
 
+import contextlib
 import gc
 import resource
+from pathlib import Path
 
 import torch
 
+STATUS = Path("/proc/self/status")
 REFUSALS = ("can't allocate memory", "Cannot allocate memory", "out of memory")
 """What torch's allocators say: that of the CPU raises a plain RuntimeError."""
 
@@ -43,4 +46,13 @@ def peak_since(device: torch.device, begun: int) -> int:
 
 
 def _most_resident() -> int:
+    """Return the most that this program ever held, bytes.
+
+    `getrusage` counts what the process held before it became this program (Linux keeps the figure
+    over an exec): that of a large parent would hide everything.
+    """
+    with contextlib.suppress(OSError, StopIteration):
+        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+        line = next(line for line in lines if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,5 +1,7 @@
 """Memory: where it does not suffice, fewer rows go through the network at a time."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import islice
 
@@ -70,3 +72,16 @@ def test_what_the_system_says_when_memory_is_out_is_understood():
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_what_a_large_parent_held_does_not_hide_what_its_child_uses():
+    child = (
+        "import torch; from model.memory import begin_peak, peak_since; "
+        "cpu = torch.device('cpu'); begun = begin_peak(cpu); "
+        "held = torch.ones(16_000_000); print(peak_since(cpu, begun))"
+    )
+    held = bytearray(b"x") * 700_000_000  # more than torch and the child take together
+
+    told = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
+
+    assert len(held) > int(told.stdout) >= 60_000_000
