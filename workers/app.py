@@ -41,6 +41,7 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.is_tuning = threading.Lock()
+        self.has_stopped = threading.Event()
         self._lock = threading.Lock()
         self._resources: Resources | None = None
         self._sweeper: Sweeper | None = None
@@ -67,8 +68,21 @@ class Process:
         if self._resources is not None:
             self._resources.stop_work_in(self.settings.drain_s)
 
+    def keep_sweeping(self) -> None:
+        """Sweep where the clock falls silent: if its process is killed, Celery starts no other."""
+        silent_s = 3 * self.settings.sweep_every_s
+        while not self.has_stopped.wait(self.settings.sweep_every_s):
+            if self.sweeper.idle_s < silent_s:
+                continue
+            log.warning("clock_is_silent", idle_s=round(self.sweeper.idle_s, 1))
+            try:
+                self.sweeper.sweep()
+            except Exception:  # the database is away, say; the next time will do
+                log.exception("sweep_failed")
+
     def close(self) -> None:
         """Give everything back."""
+        self.has_stopped.set()
         if self._resources is not None:
             self._resources.close()
 
@@ -154,6 +168,8 @@ def sweep_at_once(**_: Any) -> None:
     """Recover what the worker before left behind, without waiting for the clock."""
     log.info("worker_ready", data_dir=str(process.settings.data_dir))
     app.send_task(Task.SWEEP)
+    if str(Queue.MAINTENANCE) in app.amqp.queues.consume_from:
+        threading.Thread(target=process.keep_sweeping, name="sweeps", daemon=True).start()
 
 
 @signals.worker_shutting_down.connect

@@ -34,6 +34,12 @@ class Sweeper:
         grace_s = resources.settings.orphan_grace_s
         self._files_every_s = min(FILES_EVERY_S, grace_s / 2)
         self._files_swept = -float("inf")
+        self._swept = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """How long ago this process swept for the last time, or was made."""
+        return time.monotonic() - self._swept
 
     def sweep(self) -> None:
         """Do all that is due; nothing if another thread of this process does it already."""
@@ -57,6 +63,7 @@ class Sweeper:
                 forget_old_rows(self._resources.sessions)
                 self._files_swept = time.monotonic()
         finally:
+            self._swept = time.monotonic()
             self._lock.release()
 
 

@@ -10,6 +10,7 @@ from service.catalog import audit
 from service.catalog.ingest_queries import delete_video
 from service.catalog.session import in_transaction
 from service.catalog.tables import JobState, VideoState
+from service.jobs import JobSender
 from tests.factories_ingest import (
     DEADLINE_S,
     count_segments,
@@ -19,6 +20,7 @@ from tests.factories_ingest import (
     wait_for,
     wait_for_state,
 )
+from tests.factories_ingest import upload_file as send_lost
 
 SLOW_S = 60
 """Length of a video that takes some seconds: it has twenty segments a second."""
@@ -104,6 +106,25 @@ def test_a_worker_killed_in_the_middle_loses_nothing(
     assert get_video(sessions, accepted.video_id).state is VideoState.READY
     assert count_segments(sessions, accepted.video_id) == 20 * SLOW_S - 1
     assert_consistent(sessions, storage)
+
+
+def test_a_killed_clock_does_not_end_the_sweeps(
+    *, upload_file, make_video, settings, sessions, storage, tmp_path, log
+):
+    elsewhere = JobSender(
+        settings.model_copy(update={"broker_url": None, "data_dir": tmp_path / "elsewhere"})
+    )
+    with running_worker(settings, log) as worker:
+        first = upload_file(make_video("first.mp4"))
+        wait_for_state(sessions, first.job_id, JobState.DONE)
+        clocks = [each for each in worker.family() if "celery" in " ".join(each.cmdline())]
+        assert clocks
+        for clock in clocks:
+            clock.kill()
+        lost = send_lost(sessions, storage, elsewhere, make_video("lost.mp4", duration_s=3))
+        wait_for_state(sessions, lost.job_id, JobState.DONE)
+        assert "clock_is_silent" in worker.log
+    elsewhere.close()
 
 
 def test_a_deleted_video_stops_its_ingest(
