@@ -144,15 +144,27 @@ def test_re_ranking_orders_as_the_fused_pass_does(*, gallery, query, make_set, a
         gallery.add([like(query, 0.9 - n / 10, seed=n)], has_clips=True) for n in range(depth + 2)
     ]
     log_odds = _log_odds(gallery, network, videos)
-    expected = [1 + sum(other > own for other in log_odds[:depth]) for own in log_odds[:depth]]
-    expected += [depth + 1, depth + 2]
+    best = log_odds[:depth]
+    expected = [
+        {
+            1 + sum(other > own + off for m, other in enumerate(best) if m != n)
+            for off in (-NEAR_TIE, 0, NEAR_TIE)
+        }
+        for n, own in enumerate(best)
+    ]
+    expected += [{depth + 1}, {depth + 2}]
 
     for n, video in enumerate(videos):
         record = ask(make_set((TEXT, video), name=f"set {n}"), rerank_depth=depth)
 
-        assert ranks(record, "reranked") == [{"moment": expected[n], "video": expected[n]}]
+        assert ranks(record, "reranked")[0]["moment"] in expected[n]
+        assert ranks(record, "reranked")[0]["video"] in expected[n]
         assert ranks(record) == [{"moment": n + 1, "video": n + 1}]
     assert [one["stream"] for one in record.run.figures["streams"]][2:] == ["reranked"] * 2
+
+
+NEAR_TIE = 0.01
+"""Log-odds so near may change places: a process multiplies in the type that it finds quicker."""
 
 
 def _log_odds(gallery, network, videos):
