@@ -8,6 +8,7 @@ just before and just after. Stored clips need no decoding unless the new model w
 """
 
 import argparse
+import logging
 import shutil
 import statistics
 import tempfile
@@ -21,6 +22,7 @@ from _search_gallery import fill, gallery_clips
 
 from model.bundle import load_bundle
 from model.retrieval import RetrievalModel
+from service import log as logs
 from service.activations import request_activation
 from service.catalog.activation_queries import get_activation
 from service.catalog.activation_tables import Trigger
@@ -39,6 +41,7 @@ AT_ONCE = Patience(first_s=0.0, settle_s=0.0)
 def main() -> None:
     """Measure and print every round, then the median."""
     options = _options()
+    logs.configure(as_json=False, level=logging.WARNING)  # as `reelseek serve` does
     torch.set_num_threads(options.threads)
     shares = []
     with tempfile.TemporaryDirectory(prefix="reelseek-bench-") as folder:
