@@ -11,8 +11,8 @@ LARGEST_BATCH = 64
 FEWEST_STEPS = 120
 SMALLEST_BATCH = 16
 SHARE_OF_FEW = 3
-"""A third of few pairs makes a batch: all of them at once teach no more, and cost three times as
-much (`bench/clips.py`)."""
+"""A third of few pairs makes a batch. It was not compared with all of them at once, which costs
+three times as much a step."""
 EPOCHS = 10
 MOST_CLIPS = 1_000_000
 """Seen in all unless more steps are asked for."""
