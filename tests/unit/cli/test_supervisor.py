@@ -120,9 +120,9 @@ def test_a_signal_stops_all_children_without_a_traceback(supervise, tmp_path, nu
 def test_a_second_signal_kills_a_child_that_does_not_listen(supervise, tmp_path):
     supervisor = supervise(STAY_DEAF)
     wait_until(lambda: len(pids_in(tmp_path)) == 1, "the start")
+    assert supervisor.stdout.readline() == "ready\n"
 
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.stdout.readline() == "ready\n"
     assert "Stopping" in supervisor.stdout.readline()
     supervisor.send_signal(signal.SIGINT)
     supervisor.communicate(timeout=WITHIN_S)
