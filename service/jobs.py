@@ -31,6 +31,8 @@ class Queue(StrEnum):
     TUNING = "tuning"
     BACKGROUND = "background"
     """Long work that must not stand before an upload, nor behind a tuning."""
+    ERRANDS = "errands"
+    """Work that waits for others: files that are fetched, webhooks that are told."""
 
 
 class Task(StrEnum):
@@ -41,6 +43,8 @@ class Task(StrEnum):
     TUNE = "reelseek.tune"
     ACTIVATE = "reelseek.activate"
     EVALUATE = "reelseek.evaluate"
+    IMPORT = "reelseek.import"
+    DELIVER = "reelseek.deliver"
     SWEEP = "reelseek.sweep"
 
 
@@ -50,6 +54,8 @@ TASK_OF = {
     JobKind.TUNE: Task.TUNE,
     JobKind.ACTIVATE: Task.ACTIVATE,
     JobKind.EVALUATE: Task.EVALUATE,
+    JobKind.IMPORT: Task.IMPORT,
+    JobKind.DELIVER: Task.DELIVER,
 }
 
 QUEUE_OF = {
@@ -58,6 +64,8 @@ QUEUE_OF = {
     Task.TUNE: Queue.TUNING,
     Task.ACTIVATE: Queue.BACKGROUND,
     Task.EVALUATE: Queue.BACKGROUND,
+    Task.IMPORT: Queue.ERRANDS,
+    Task.DELIVER: Queue.ERRANDS,
     Task.SWEEP: Queue.MAINTENANCE,
 }
 

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="Age at which a file that no row names is removed."
     )
 
+    courier_concurrency: int = Field(
+        4, ge=1, le=64, description="Files fetched and webhooks told by one courier at once."
+    )
+
     # Tuning and switching
     tuner_concurrency: int = Field(
         3, ge=2, le=64, description="Tunings, switches and evaluations that one tuner runs at once."

@@ -136,6 +136,22 @@ def evaluate(job_id: str) -> None:
     run_job(UUID(job_id), work, process.resources)
 
 
+@app.task(name=Task.IMPORT)
+def import_videos(job_id: str) -> None:
+    """Fetch the videos of one import."""
+    from workers.importing import import_videos as work  # noqa: PLC0415 (after the last fork)
+
+    run_job(UUID(job_id), work, process.resources)
+
+
+@app.task(name=Task.DELIVER)
+def deliver(job_id: str) -> None:
+    """Tell one webhook of one event."""
+    from workers.delivering import deliver as work  # noqa: PLC0415 (after the last fork)
+
+    run_job(UUID(job_id), work, process.resources)
+
+
 @app.task(name=Task.SWEEP)
 def sweep() -> None:
     """Send lost jobs again, give up poisoned ones, remove what nobody needs."""

@@ -337,6 +337,7 @@ def _set_video_state(session: Session, job: Job, before: VideoState, after: Vide
 
 
 def _waits() -> ColumnElement[bool]:
-    """Nobody works on it: it is queued, or the lease of whoever had it is over."""
+    """Nobody works on it: it is queued and due, or the lease of whoever had it is over."""
+    is_due = or_(Job.not_before.is_(None), Job.not_before <= database_time())
     is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
-    return or_(Job.state == JobState.QUEUED, is_over)
+    return or_(and_(Job.state == JobState.QUEUED, is_due), is_over)

@@ -97,6 +97,9 @@ class JobKind(StrEnum):
     TUNE = "tune"
     ACTIVATE = "activate"
     EVALUATE = "evaluate"
+    IMPORT = "import"
+    DELIVER = "deliver"
+    """Tell a webhook of an event."""
 
 
 class ChangeOp(StrEnum):
@@ -263,7 +266,7 @@ class Job(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     kind: Mapped[JobKind] = mapped_column(named(JobKind))
     subject_id: Mapped[UUID] = mapped_column(index=True)
-    """The video, tuning, activation or evaluation run."""
+    """The video, tuning, activation, evaluation run, import or delivery."""
     generation_id: Mapped[UUID | None] = mapped_column(ForeignKey("generations.id"))
     """None: of no generation, as a tuning."""
     version: Mapped[int]
@@ -274,6 +277,10 @@ class Job(Base):
     """Goes up with each claim; every write of the worker checks it."""
     sent_at: Mapped[datetime | None]
     """When a message was last sent for it by the sweeper."""
+    not_before: Mapped[datetime | None]
+    """It waits until then, as a delivery that is tried again."""
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    """Id of the request that asked for it, for logs."""
     lease_until: Mapped[datetime | None]
     stage: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[float] = mapped_column(Float, default=0.0)
@@ -348,7 +355,15 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]]
+    limits: Mapped[dict[str, Any] | None]
+    """Rates and quotas of its own; None: those of the settings."""
+    created_by: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """Within a minute or so: a write for each request would cost too much."""
+    rotated_to: Mapped[UUID | None]
+    """The key that takes its place; this one works until it expires."""
     revoked_at: Mapped[datetime | None]
 
 

@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ from service.cli.keys import login_link
 from service.cli.local_key import ensure_local_key
 from service.cli.roots import database_errors, load_settings, make_data_dir
 from service.cli.supervisor import Child, ChildGaveUpError, Supervisor
-from service.jobs import Queue
+from service.cli.worker_command import ERRANDS, INGESTING, TUNING, worker_command
 from service.settings import Settings
 
 BACKLOG = 2048
@@ -32,9 +32,6 @@ AT_A_TERMINAL = {"drain_s": 3.0, "log_level": "warning"}
 """What a person who watches prefers to the defaults: to see trouble only, and to stop soon."""
 STOP_MARGIN_S = 12.0
 """How much longer than its jobs a worker may take to stop."""
-NO_FEAR_OF_ROOT = "ignore:You're running the worker with superuser privileges"
-"""Celery warns of pickled messages; ours are JSON, and hold nothing but the id of a job."""
-INGESTING, TUNING = (Queue.INGEST, Queue.MAINTENANCE), (Queue.TUNING, Queue.BACKGROUND)
 PATIENCE_S = 15.0
 """How long a start may take before a person is told what it waits for."""
 
@@ -65,8 +62,8 @@ def serve(
         words = _let_in(settings, folder, address=local_address(settings), worker=worker)
     children = [Child("API", _api_command(listener), pass_fds=(listener.fileno(),))]
     if worker:
-        children.append(Child("Worker", _worker_command(settings, INGESTING)))
-        children.append(Child("Tuner", _worker_command(settings, TUNING)))
+        kinds = (INGESTING, TUNING, ERRANDS)
+        children += [Child(kind.name, worker_command(settings, kind)) for kind in kinds]
     supervisor = Supervisor(
         children,
         environment=_environment(settings, folder),
@@ -92,10 +89,15 @@ def worker(
     tuner: Annotated[
         bool, typer.Option("--tuner", help="Tune, switch and evaluate instead of ingesting.")
     ] = False,
+    courier: Annotated[
+        bool, typer.Option("--courier", help="Fetch imports and tell webhooks instead.")
+    ] = False,
 ) -> None:
-    """Run one worker that ingests, or one that tunes (the API runs elsewhere)."""
+    """Run one worker that ingests, one that tunes, or one for errands (the API runs elsewhere)."""
+    if tuner and courier:
+        raise CliError("A worker is a tuner or a courier, not both: start two.")
     settings = load_settings()
-    command = _worker_command(settings, TUNING if tuner else INGESTING)
+    command = worker_command(settings, TUNING if tuner else ERRANDS if courier else INGESTING)
     os.execvpe(command[0], command, _quiet_openmp())  # noqa: S606 (our own command, no shell)
 
 
@@ -140,30 +142,6 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _api_command(listener: socket.socket) -> list[str]:
     return [sys.executable, "-m", "service.cli", "api", "--fd", str(listener.fileno())]
-
-
-def _worker_command(settings: Settings, queues: Sequence[Queue]) -> list[str]:
-    """Return the Celery command line; docker-compose.yml runs the same through `worker`."""
-    is_tuner = queues == TUNING
-    threads = settings.tuner_concurrency if is_tuner else settings.ingest_concurrency
-    return [
-        *(
-            sys.executable,
-            "-W",
-            NO_FEAR_OF_ROOT,
-            "-m",
-            "celery",
-            "--quiet",
-            "--app",
-            "workers.app",
-            "worker",
-        ),
-        *("--pool", "threads", "--concurrency", str(threads), "--queues", ",".join(queues)),
-        *("--hostname", f"{'tuner' if is_tuner else 'worker'}@%h"),
-        # in memory: no file to share; the workers that ingest sweep
-        *([] if is_tuner else ["--beat", "--scheduler", "celery.beat:Scheduler"]),
-        *("--loglevel", settings.log_level, "--without-gossip", "--without-mingle"),
-    ]
 
 
 def _quiet_openmp() -> dict[str, str]:

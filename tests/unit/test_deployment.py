@@ -39,7 +39,7 @@ def instructions(name: str) -> list[str]:
 
 
 def test_compose_runs_one_image_as_migration_api_and_workers():
-    assert set(OURS) == {"migrate", "api", "ingest", "ingest-gpu", "tune", "tune-gpu"}
+    assert set(OURS) == {"migrate", "api", "ingest", "ingest-gpu", "tune", "tune-gpu", "courier"}
     assert len({one["image"] for one in OURS.values()}) == 1
 
 
