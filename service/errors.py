@@ -93,6 +93,12 @@ class InvalidLinesError(InvalidInputError):
         self.lines = lines
 
 
+class TooManyRequestsError(ServiceError):
+    """More than a key or an address may ask for or send in a while: 429 with Retry-After."""
+
+    reason = "too_many_requests"
+
+
 class UnavailableError(ServiceError):
     """Not now (index loading, too busy): 503 with Retry-After."""
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.orm import Session
 
+from service import quotas
 from service.catalog import (
     access_queries,
     blob_queries,
@@ -110,11 +111,12 @@ def _forget_bundles(sessions: Sessions, registry: Registry, grace_s: float) -> N
 
 
 def forget_old_rows(sessions: Sessions) -> None:
-    """Remove rows that have expired: login tokens, sessions, idempotency keys."""
+    """Remove rows that have expired: login tokens, sessions, idempotency keys, old counts."""
 
     def forget(session: Session) -> None:
         access_queries.forget_expired_tokens(session)
         upload_queries.forget_idempotency_keys(session, older_than_s=IDEMPOTENCY_KEYS_KEPT_S)
+        quotas.forget_old_usage(session)
 
     in_transaction(sessions, forget)
 

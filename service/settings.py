@@ -26,6 +26,15 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="Address in links, if behind a proxy.")
     login_link_ttl_s: int = Field(3600, gt=0, description="How long the one-time login link works.")
     session_ttl_s: int = Field(14 * 86400, gt=0, description="How long a browser stays logged in.")
+    quota_upload_bytes_per_day: int | None = Field(
+        None, gt=0, description="Bytes that one key may upload in a day of UTC; unbounded if unset."
+    )
+    quota_stored_bytes: int | None = Field(
+        None, gt=0, description="Bytes of video that are kept; unbounded if unset."
+    )
+    quota_videos: int | None = Field(
+        None, gt=0, description="Videos that are kept; unbounded if unset."
+    )
 
     # Where things are kept
     data_dir: Path = Field(Path("data"), description="Videos, bundles and index snapshots.")

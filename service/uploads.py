@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -18,6 +19,7 @@ from service.catalog.video_queries import latest_jobs, replace_tags
 from service.errors import ConflictError, InvalidInputError
 from service.jobs import JobSender, Task
 from service.metadata import UploadMetadata, clean_file_name, title_of
+from service.quotas import UNLIMITED, Quotas
 from service.storage import StagedFile, Storage
 
 MAX_IDEMPOTENCY_KEY = 255
@@ -87,6 +89,8 @@ def accept(
     storage: Storage,
     sender: JobSender,
     idempotency: IdempotencyToken | None = None,
+    owner: str | None = None,
+    quotas: Quotas = UNLIMITED,
 ) -> Accepted:
     """Accept a file that was received and probed: catalog it, commit, then wake a worker.
 
@@ -99,20 +103,27 @@ def accept(
         storage: where the file gets its place.
         sender: wakes a worker.
         idempotency: a repetition with the same token gets the same answer.
+        owner: the `key_id` of who sent it, whose quota it counts for; None: nobody's.
+        quotas: how much may be uploaded and kept.
 
     Raises:
         ConflictError: the key was used for another request.
+        TooManyRequestsError: the owner has uploaded enough today.
         UnavailableError: no model is registered yet.
-        StorageFullError: the disk is full.
+        StorageFullError: the disk is full, or as much is kept as may be.
     """
+
+    def count(session: Session, *, is_new: bool) -> None:
+        if owner is not None:
+            quotas.count_upload(session, owner, upload.staged.size_bytes, is_new=is_new)
 
     def work(session: Session) -> tuple[Accepted, list[Job]]:
         if idempotency is None:
-            return _catalog(session, upload, storage)
+            return _catalog(session, upload, storage, count)
         earlier = session.get(IdempotencyKey, (idempotency.owner, idempotency.key))
         if earlier is not None:
             return _same_answer(earlier, upload.digest), []
-        accepted, jobs = _catalog(session, upload, storage)
+        accepted, jobs = _catalog(session, upload, storage, count)
         session.add(_answered(idempotency, upload, accepted))
         return accepted, jobs
 
@@ -125,11 +136,20 @@ def accept(
     return accepted
 
 
-def _catalog(session: Session, upload: Upload, storage: Storage) -> tuple[Accepted, list[Job]]:
+class Count(Protocol):
+    """Counts an upload for a quota, or refuses it."""
+
+    def __call__(self, session: Session, *, is_new: bool) -> None: ...
+
+
+def _catalog(
+    session: Session, upload: Upload, storage: Storage, count: Count
+) -> tuple[Accepted, list[Job]]:
     """Write the rows of an upload, and give the file its place before they are committed."""
     active_generation(session)
     staged = upload.staged
     video = lock_live_by_content(session, staged.sha256)
+    count(session, is_new=video is None)
     make_blob_live(session, staged.sha256, staged.size_bytes)
     storage.publish(staged)
     is_duplicate = video is not None

@@ -14,6 +14,7 @@ from service.catalog.job_queries import claim_job
 from service.catalog.session import Sessions, in_transaction
 from service.jobs import JobSender
 from service.metadata import UploadMetadata
+from service.quotas import UNLIMITED, Quotas
 from service.storage import StagedFile, Storage
 
 DIM = 8
@@ -57,6 +58,8 @@ def upload(
     file_name: str = "clip.mp4",
     facts: Facts | None = None,
     idempotency: uploads.IdempotencyToken | None = None,
+    owner: str | None = None,
+    quotas: Quotas = UNLIMITED,
     **metadata,
 ) -> uploads.Accepted:
     """Accept a file with this content."""
@@ -71,6 +74,8 @@ def upload(
         storage=storage,
         sender=sender,
         idempotency=idempotency,
+        owner=owner,
+        quotas=quotas,
     )
 
 

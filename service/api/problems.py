@@ -34,6 +34,7 @@ STATUS: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.PayloadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.RefusedMediaError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
 }

@@ -32,6 +32,7 @@ from service.errors import ServiceError
 from service.index.replica import IndexReplica
 from service.jobs import JobSender
 from service.models import find_bundle, is_anything_embedded, keep_bundle, notice_of
+from service.quotas import Quotas
 from service.registry import Registry
 from service.search import ClipStore
 from service.settings import Settings
@@ -133,6 +134,7 @@ def start(settings: Settings, metrics: Metrics) -> Running:
             searches=Gate(threads=SEARCH_THREADS, waiting=settings.search_queue),
             estimates=Gate(threads=1, waiting=ESTIMATES_WAITING),
             cursor_key=access.ensure_secret(sessions, CURSORS),
+            quotas=Quotas.of(settings),
         )
     except BaseException:
         engine.dispose()

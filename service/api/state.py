@@ -12,6 +12,7 @@ from service.catalog.session import Sessions
 from service.errors import UnavailableError
 from service.index.replica import IndexReplica
 from service.jobs import JobSender
+from service.quotas import Quotas
 from service.search import ClipStore
 from service.settings import Settings
 from service.storage import Storage
@@ -98,6 +99,7 @@ class State:
         estimates: threads that measure what a tuning run would take.
         clips: stored clips that re-ranking reads.
         cursor_key: signs cursors; all processes share it.
+        quotas: how much may be uploaded.
     """
 
     settings: Settings
@@ -113,3 +115,4 @@ class State:
     searches: Gate
     estimates: Gate
     cursor_key: bytes
+    quotas: Quotas

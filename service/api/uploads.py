@@ -9,6 +9,7 @@ import anyio
 from fastapi import APIRouter, Header, Request, Response
 
 from service import footage, uploads, videos
+from service.access import Principal
 from service.api import problems
 from service.api.deps import StateDep, WriteAccess
 from service.api.multipart import METADATA_LIMIT_BYTES, UploadForm, UploadReader, boundary_of
@@ -23,6 +24,7 @@ from service.errors import (
     PayloadTooLargeError,
     RefusedMediaError,
     StorageFullError,
+    TooManyRequestsError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -68,6 +70,7 @@ FORM_SCHEMA = {
             PayloadTooLargeError,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             RefusedMediaError,
+            TooManyRequestsError,
             UnavailableError,
             StorageFullError,
         ),
@@ -97,10 +100,10 @@ async def upload_video(
     if idempotency_key is not None:
         idempotency = IdempotencyToken(owner=principal.key_id, key=idempotency_key)
     boundary = boundary_of(request.headers.get("content-type"))
-    staging = await anyio.to_thread.run_sync(
-        state.storage.open_staging, _announced_bytes(request, state.settings.upload_limit_bytes)
-    )
-    upload = IncomingUpload(state, staging, idempotency=idempotency)
+    announced = _announced_bytes(request, state.settings.upload_limit_bytes)
+    await anyio.to_thread.run_sync(check_quotas, state, principal, announced)
+    staging = await anyio.to_thread.run_sync(state.storage.open_staging, announced)
+    upload = IncomingUpload(state, staging, owner=principal.key_id, idempotency=idempotency)
     with state.metrics.uploads_open.track_inprogress():
         try:
             form = await upload.receive(request, boundary)
@@ -118,9 +121,15 @@ class IncomingUpload:
     """One upload on its way; `receive` runs on the event loop, the rest in worker threads."""
 
     def __init__(
-        self, state: State, staging: Staging, *, idempotency: IdempotencyToken | None
+        self,
+        state: State,
+        staging: Staging,
+        *,
+        owner: str,
+        idempotency: IdempotencyToken | None,
     ) -> None:
         self._state = state
+        self._owner = owner
         self._staging = staging
         self._idempotency = idempotency
 
@@ -156,6 +165,8 @@ class IncomingUpload:
                 storage=self._state.storage,
                 sender=self._state.sender,
                 idempotency=self._idempotency,
+                owner=self._owner,
+                quotas=self._state.quotas,
             )
         finally:
             staged.discard()
@@ -178,6 +189,17 @@ class IncomingUpload:
                 events=f"/v1/jobs/{accepted.job_id}/events",
             ),
         )
+
+
+def check_quotas(state: State, principal: Principal, announced_bytes: int | None) -> None:
+    """Refuse an upload that a quota does not allow, before its body is read.
+
+    Raises:
+        TooManyRequestsError: its sender has uploaded enough today.
+        StorageFullError: as much is kept as may be.
+    """
+    with state.reads() as session:
+        state.quotas.check_upload(session, principal.key_id, announced_bytes)
 
 
 async def received_chunks(request: Request, idle_s: float) -> AsyncIterator[bytes]:
