@@ -1,7 +1,8 @@
 """Files below the data folder. A file is durable before the row that names it is committed.
 
 Layout: `staging/` what is being written; `blobs/ab/cdef...` uploaded files by SHA-256, without an
-extension (decoders choose formats by it); `derived/<video>/<job>-<fence>/` clips and thumbnails.
+extension (decoders choose formats by it); `derived/<video>/<job>-<fence>/` clips and thumbnails;
+`uploads/<upload>/<offset>` pieces of uploads that go on later.
 """
 
 import contextlib
@@ -20,10 +21,12 @@ import numpy as np
 
 from service import derived
 from service.derived import DerivedDraft, ThumbnailPlace
-from service.durable import full_disk_is_said, make_durable_folder, sync_folder
+from service.durable import full_disk_is_said, make_durable_folder, sync_file, sync_folder
 from service.errors import NotFoundError, PayloadTooLargeError, StorageFullError
 
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+PART_NAME = re.compile(r"[0-9a-f-]{36}/\d{1,18}")
+PART_CHUNK = 1024 * 1024
 DERIVED_NAME = re.compile(r"derived/[0-9a-f-]{36}/[0-9a-f-]{36}-\d+")
 TUNINGS = "tunings"
 CHECK_SPACE_EVERY = 16 * 1024 * 1024
@@ -191,6 +194,50 @@ class Storage:
         path.unlink(missing_ok=True)
         if path.parent.is_dir():
             sync_folder(path.parent)
+
+    def put_part(self, name: str, path: Path) -> None:
+        """Keep a piece of an upload where every process can read it; durable when this returns.
+
+        A piece of the same name is replaced.
+
+        Args:
+            name: `<upload id>/<offset of its first byte>`.
+            path: a file of `staging`; it is gone afterwards.
+
+        Raises:
+            StorageFullError: the disk is full.
+        """
+        target = self._part_path(name)
+        with full_disk_is_said():
+            sync_file(path)
+            make_durable_folder(target.parent)
+            path.rename(target)
+            sync_folder(target.parent)
+
+    def read_part(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of a piece, at most 1 MiB at a time.
+
+        Raises:
+            NotFoundError: there is no such piece.
+        """
+        try:
+            with self._part_path(name).open("rb") as file:
+                while chunk := file.read(PART_CHUNK):
+                    yield chunk
+        except FileNotFoundError as error:
+            raise NotFoundError("A piece of this upload is gone. Upload the file again.") from error
+
+    def remove_part(self, name: str) -> None:
+        """Remove a piece; harmless if it is gone."""
+        path = self._part_path(name)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other pieces are in it, or it never was
+            path.parent.rmdir()
+
+    def _part_path(self, name: str) -> Path:
+        if not PART_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no piece of an upload")
+        return self.root / "uploads" / name
 
     def open_derived(self, video_id: UUID, job_id: UUID, fence: int) -> DerivedDraft:
         """Begin the folder of clips and thumbnails that one attempt of a job makes."""

@@ -220,3 +220,26 @@ def test_work_that_goes_on_is_not_stale(storage):
     stale = list(storage.stale_staging(older_than_s=500, keep={work_name(job_id, 2)}))
     assert [path.name for path in stale] == [work_name(job_id, 1)]
     assert list(storage.stale_staging(older_than_s=2000, keep=())) == []
+
+
+def test_a_piece_of_an_upload_is_kept_until_it_is_removed(storage):
+    name = f"{uuid4()}/0"
+    for content in (b"first", b"second" * 1_000_000):
+        path = storage.staging / "upload-part"
+        path.write_bytes(content)
+        storage.put_part(name, path)
+        assert not path.exists()
+        assert b"".join(storage.read_part(name)) == content
+
+    storage.remove_part(name)
+    storage.remove_part(name)
+
+    with pytest.raises(NotFoundError):
+        next(storage.read_part(name))
+    assert not list((storage.root / "uploads").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["../0", f"{'0' * 36}/../../x", f"{'0' * 36}/-1"])
+def test_a_piece_has_no_other_name(storage, tmp_path, name):
+    with pytest.raises(ValueError, match="no piece"):
+        storage.put_part(name, tmp_path / "file")
