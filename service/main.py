@@ -26,6 +26,7 @@ from service.api import (
     page,
     problems,
     reference,
+    replicas,
     search,
     session,
     startup,
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         session,
         keys,
         system,
+        replicas,
         reference,
     ):
         app.include_router(routes.router)

@@ -7,7 +7,9 @@ from rich.table import Table
 
 from service.catalog import audit as auditing
 from service.catalog.session import make_engine, make_read_sessions
+from service.cli.client import KeyOption, open_api
 from service.cli.console import Exit, JsonOption, escape, out, print_json, print_table
+from service.cli.replica_audit import audit_replica
 from service.cli.roots import database_errors, load_settings, require_database
 from service.storage import Storage
 
@@ -17,9 +19,17 @@ def audit(
     digests: Annotated[
         bool, typer.Option(help="Read every file and compare its SHA-256; slow but thorough.")
     ] = True,
+    replica: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of an API process whose index is compared as well; repeatable."),
+    ] = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that database and files agree. The exit code is 1 if any promise is broken."""
+    """Check that database and files agree, and the indexes of API processes if they are named.
+
+    The exit code is 1 if any promise is broken.
+    """
     settings = load_settings()
     require_database(settings)
     storage = Storage(
@@ -29,10 +39,14 @@ def audit(
     )
     engine = make_engine(settings.sqlalchemy_url)
     try:
-        with database_errors(settings), make_read_sessions(engine)() as session:
+        reads = make_read_sessions(engine)
+        with database_errors(settings), reads() as session:
             found = auditing.audit(
                 session, storage, grace_s=settings.orphan_grace_s, verify_digests=digests
             )
+        for url in replica or ():
+            with database_errors(settings), open_api(url, key) as api:
+                found += audit_replica(reads, api)
     finally:
         engine.dispose()
     if as_json:

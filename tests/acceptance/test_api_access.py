@@ -55,6 +55,7 @@ PROTECTED = [
     ("GET", f"/v1/activations/{UNKNOWN}", "read"),
     ("POST", f"/v1/activations/{UNKNOWN}/cancel", "admin"),
     ("GET", "/v1/system", "read search"),
+    ("GET", "/v1/system/replica", "admin"),
     ("GET", "/v1/keys", "admin"),
     ("POST", "/v1/keys", "admin"),
     ("DELETE", f"/v1/keys/{UNKNOWN}", "admin"),

@@ -1,0 +1,68 @@
+"""What a view holds, in a form that two processes can compare."""
+
+import hashlib
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.index.faiss_index import FaissIndex
+from service.index.view import IndexView
+
+EXACT = ("flat_fp16", "flat_fp32")
+"""Kinds of bases that give every vector back as it was stored."""
+
+
+class Content(NamedTuple):
+    """What can be found in one generation after one change.
+
+    Attributes:
+        generation_id: what is indexed.
+        epoch: of the change log.
+        seq: number of the last change that is contained.
+        num_segments: how many segments can be found.
+        keys_digest: SHA-256 of (video, version, ordinal) of each, in order.
+        vectors_digest: SHA-256 of their embeddings, float16, in the same order; None where the
+            base keeps them only roughly.
+    """
+
+    generation_id: UUID
+    epoch: str
+    seq: int
+    num_segments: int
+    keys_digest: str
+    vectors_digest: str | None
+
+
+def content_of(view: IndexView) -> Content:
+    """Describe a view. It takes as long as reading all of it."""
+    is_alive = ~view.is_dead[view.base.keys.slots]
+    parts = [_rows(view.base, is_alive), _rows(view.delta, np.ones(len(view.delta), np.bool_))]
+    ids, versions, ordinals = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((ordinals, ids))
+    keys = hashlib.sha256(np.ascontiguousarray(ids[order]).tobytes())
+    keys.update(versions[order].astype("<i4").tobytes())
+    keys.update(ordinals[order].astype("<i4").tobytes())
+    vectors = _vectors_digest(view, is_alive, order) if view.kind in EXACT else None
+    return Content(
+        generation_id=view.generation_id,
+        epoch=view.epoch,
+        seq=view.seq,
+        num_segments=len(order),
+        keys_digest=keys.hexdigest(),
+        vectors_digest=vectors,
+    )
+
+
+def _rows(
+    index: FaissIndex, is_alive: NDArray[np.bool_]
+) -> tuple[NDArray[np.bytes_], NDArray[np.int32], NDArray[np.int32]]:
+    keys = index.keys
+    slots = keys.slots[is_alive]
+    return keys.video_ids[slots], keys.versions[slots], keys.ordinals[is_alive]
+
+
+def _vectors_digest(view: IndexView, is_alive: NDArray[np.bool_], order: NDArray[np.intp]) -> str:
+    vectors: NDArray[Any] = np.concatenate([view.base.vectors()[is_alive], view.delta.vectors()])
+    return hashlib.sha256(vectors[order].astype("<f2").tobytes()).hexdigest()
