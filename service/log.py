@@ -15,6 +15,12 @@ QUIET_LIBRARIES = {
 }
 
 
+def current_request_id() -> str | None:
+    """Return the id of the request that this thread works for, directly or as a job of it."""
+    request_id: str | None = structlog.contextvars.get_contextvars().get(REQUEST_ID)
+    return request_id
+
+
 def configure(*, as_json: bool, level: int = logging.INFO) -> None:
     """Send our events and those of libraries to stderr in one form; calling it again is harmless.
 

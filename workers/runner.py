@@ -1,15 +1,18 @@
 """run_job(): claim a job, work on it under a lease, and close it whatever happens."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from service.catalog import job_queries
 from service.catalog.job_queries import LostLeaseError
-from service.catalog.session import in_transaction
+from service.catalog.session import in_transaction, is_disk_full
 from service.catalog.tables import Job, JobKind, JobState
-from service.errors import ServiceError
+from service.errors import ServiceError, StorageFullError, UnavailableError
+from service.log import REQUEST_ID
 from workers.lease import JobStoppedError, Lease
 from workers.resources import Resources
 
@@ -17,6 +20,9 @@ Work = Callable[[Job, Lease, Resources], None]
 """Does the job and commits its result, fenced. Raises WorkError when that will never work."""
 
 CRASHED = "internal_error"
+FULL_DISK_WAIT_S = 15.0
+"""How long a job waits for room on the disk before it looks again."""
+OF_VIDEOS = {JobKind.INGEST, JobKind.EMBED}
 
 log = structlog.get_logger(__name__)
 
@@ -41,20 +47,31 @@ def run_job(job_id: UUID, work: Work, resources: Resources) -> None:
     """Work on a job if it is free; running it twice changes nothing.
 
     One UPDATE decides who works. A job that fails is queued again, and sent again by the
-    sweep, until it was tried `job_attempts` times. No failure of a job leaves this function.
+    sweep, until it was tried `job_attempts` times; one that only has to wait (StorageFullError,
+    UnavailableError) waits for as long as it takes. No failure of a job leaves this function.
     """
     job = _claim(job_id, resources)
     if job is None:
         log.info("job_not_free", job_id=str(job_id))
         return
-    with structlog.contextvars.bound_contextvars(
-        job_id=str(job.id), video_id=str(job.subject_id), attempt=job.attempts
-    ):
-        log.info("job_started", kind=str(job.kind))
+    with structlog.contextvars.bound_contextvars(**_log_fields(job)):
+        log.info("job_started")
         try:
             _work_on(job, work, resources)
         except LostLeaseError as error:
             log.info("job_lost", why=str(error))
+
+
+def _log_fields(job: Job) -> dict[str, Any]:
+    """Return what every line of the job says; jobs that it makes are of the same request."""
+    subject = "video_id" if job.kind in OF_VIDEOS else "subject_id"
+    return {
+        "job_id": str(job.id),
+        "kind": str(job.kind),
+        subject: str(job.subject_id),
+        "attempt": job.attempts,
+        REQUEST_ID: job.request_id,
+    }
 
 
 def run_in_line(kind: JobKind, work: Work, resources: Resources) -> None:
@@ -99,8 +116,13 @@ def _work_on(job: Job, work: Work, resources: Resources) -> None:
         if lease.is_lost:
             raise LostLeaseError("cancelled, or taken by another worker") from stopped
         _release(job, resources)
+    except (StorageFullError, UnavailableError) as error:
+        _postpone(job, error, resources)
     except Exception as error:  # noqa: BLE001 (whatever it was, the job must be closed)
-        _close(job, _as_work_error(error), resources)
+        if isinstance(error, DBAPIError) and is_disk_full(error):
+            _postpone(job, StorageFullError("The database's disk is full."), resources)
+        else:
+            _close(job, _as_work_error(error), resources)
     else:
         log.info("job_done")
 
@@ -108,7 +130,7 @@ def _work_on(job: Job, work: Work, resources: Resources) -> None:
 def _as_work_error(error: Exception) -> WorkError:
     if isinstance(error, WorkError):
         return error
-    if isinstance(error, ServiceError):  # a full disk, say
+    if isinstance(error, ServiceError):
         return WorkError(error.reason, error.detail, is_final=False)
     log.error("job_crashed", exc_info=error)
     detail = f"Something unexpected went wrong ({type(error).__name__}); the log says more."
@@ -139,6 +161,23 @@ def _close(job: Job, error: WorkError, resources: Resources) -> None:
         )
     event = "job_failed" if state is JobState.FAILED else "job_requeued"
     log.warning(event, reason=error.reason, detail=error.detail)
+
+
+def _postpone(job: Job, error: ServiceError, resources: Resources) -> None:
+    """Let the job wait for room on the disk, or for what is away; no attempt is lost by that."""
+    wait_s = error.retry_after_s or FULL_DISK_WAIT_S
+    in_transaction(
+        resources.sessions,
+        lambda session: job_queries.postpone_job(
+            session,
+            job.id,
+            job.fence,
+            wait_s=wait_s,
+            reason=error.reason,
+            detail=f"{error.detail} It is tried again by itself.",
+        ),
+    )
+    log.warning("job_postponed", reason=error.reason, detail=error.detail, wait_s=wait_s)
 
 
 def _release(job: Job, resources: Resources) -> None:

@@ -23,6 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from service.log import current_request_id
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware UTC times; SQLite, which has none, keeps them without the zone."""
@@ -279,8 +281,8 @@ class Job(Base):
     """When a message was last sent for it by the sweeper."""
     not_before: Mapped[datetime | None]
     """It waits until then, as a delivery that is tried again."""
-    request_id: Mapped[str | None] = mapped_column(String(64))
-    """Id of the request that asked for it, for logs."""
+    request_id: Mapped[str | None] = mapped_column(String(64), default=current_request_id)
+    """Id of the request that asked for it, for logs; a job's own jobs have that of the job."""
     lease_until: Mapped[datetime | None]
     stage: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[float] = mapped_column(Float, default=0.0)

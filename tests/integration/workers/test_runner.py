@@ -1,16 +1,19 @@
 """run_job(): leases, progress, failures, giving up and giving back."""
 
+import sqlite3
 import threading
 import time
 
 import pytest
 from sqlalchemy import create_engine, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import sessionmaker
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from service.catalog.job_queries import claim_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobKind, JobState, VideoState
-from service.errors import StorageFullError
+from service.errors import StorageFullError, UnavailableError
 from tests.factories_ingest import DEADLINE_S, get_job, get_video, wait_for
 from workers.lease import HEARTBEAT_S, JobStoppedError, Lease
 from workers.maintenance import Sweeper
@@ -23,6 +26,13 @@ def accepted(upload_file, tmp_path):
     path = tmp_path / "any.mp4"
     path.write_bytes(b"any content")
     return upload_file(path)
+
+
+def full_disk():
+    """What SQLite raises when its disk is full."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
 
 
 def change_job(sessions, job_id, **values):
@@ -153,7 +163,6 @@ def test_a_final_failure_is_told_at_once(accepted, resources, sessions):
     ("error", "reason"),
     [
         (KeyError("a bug"), "internal_error"),
-        (StorageFullError("The disk is full."), "storage_full"),
         (WorkError("decode_time_limit", "It took too long.", is_final=False), "decode_time_limit"),
     ],
 )
@@ -172,6 +181,35 @@ def test_other_failures_are_tried_again_a_few_times(
     job = get_job(sessions, accepted.job_id)
     assert (job.attempts, job.reason) == (resources.settings.job_attempts, reason)
     assert get_video(sessions, accepted.video_id).state is VideoState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StorageFullError("The disk is full."), "storage_full"),
+        (
+            UnavailableError("The store is away.", reason="storage_unavailable"),
+            "storage_unavailable",
+        ),
+        (OperationalError("", None, full_disk()), "storage_full"),
+    ],
+    ids=["disk", "store", "database"],
+)
+def test_what_is_only_in_the_way_costs_no_attempt(*, error, reason, accepted, resources, sessions):
+    def work(*_):
+        raise error
+
+    for _ in range(resources.settings.job_attempts + 2):
+        run_job(accepted.job_id, work, resources)
+        job = get_job(sessions, accepted.job_id)
+        assert (job.state, job.attempts, job.reason) == (JobState.QUEUED, 0, reason)
+        assert not in_transaction(sessions, lambda s: claim_job(s, accepted.job_id, lease_s=1))
+        change_job(sessions, accepted.job_id, not_before=None)  # as if it had waited
+
+    run_job(accepted.job_id, lambda *_: None, resources)
+
+    assert get_job(sessions, accepted.job_id).attempts == 1
+    assert get_video(sessions, accepted.video_id).reason is None
 
 
 def test_a_job_whose_workers_always_die_is_given_up_by_the_sweep(accepted, resources, sessions):
@@ -211,3 +249,27 @@ def test_a_sweep_removes_what_nobody_needs(resources, settings, storage):
     Sweeper(resources).sweep()
 
     assert not stray.exists()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_lines_of_a_job_name_the_request_that_asked_for_it(upload_file, resources, tmp_path):
+    path = tmp_path / "any.mp4"
+    path.write_bytes(b"content of a request")
+    with bound_contextvars(request_id="of-the-upload"):
+        accepted = upload_file(path)
+    seen = []
+
+    def work(job, _lease, _resources):
+        seen.append((get_contextvars(), Job(kind=JobKind.EMBED, subject_id=job.subject_id)))
+        with resources.sessions() as session:
+            session.add(seen[0][1])
+            seen[0][1].version = job.version
+            session.flush()
+
+    run_job(accepted.job_id, work, resources)
+
+    ((fields, embed_job),) = seen
+    assert fields["request_id"] == "of-the-upload"
+    assert fields["job_id"] == str(accepted.job_id)
+    assert fields["video_id"] == str(accepted.video_id)
+    assert embed_job.request_id == "of-the-upload"
