@@ -194,6 +194,24 @@ def requeue_job(
     return JobState.QUEUED
 
 
+def postpone_job(
+    session: Session, job_id: UUID, fence: int, *, wait_s: float, reason: str, detail: str
+) -> None:
+    """Give a job back that can't go on now through no fault of its own, as on a full disk.
+
+    The attempt does not count, and nobody takes the job before it has waited.
+
+    Raises:
+        LostLeaseError: the job is not this worker's any more.
+    """
+    release_job(session, job_id, fence)
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(not_before=database_time(wait_s), reason=reason, detail=detail[:MAX_DETAIL])
+    )
+
+
 def release_job(session: Session, job_id: UUID, fence: int) -> None:
     """Give a job back untouched because this worker stops; the attempt does not count.
 

@@ -24,6 +24,8 @@ POOL_SIZE = 8
 POOL_OVERFLOW = 32  # API threads beyond the pool; released when they are done
 TRIES = 6
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
+DISK_FULL, LOCK_NOT_AVAILABLE, TOO_MANY_CONNECTIONS = "53100", "55P03", "53300"
+SQLITE_FULL, SQLITE_BUSY = 13, 5
 READ_ONLY = "reelseek_read_only"
 MIGRATIONS = Path(__file__).parents[2] / "migrations"  # beside `service`, installed or not
 
@@ -83,6 +85,19 @@ def in_transaction(sessions: Sessions, work: Callable[[Session], T]) -> T:
             time.sleep(0.01 * 2**attempt)
     with sessions.begin() as session:
         return work(session)
+
+
+def is_disk_full(error: DBAPIError) -> bool:
+    """Tell whether the database's own disk has no room for what should be written."""
+    sqlite_code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    return sqlite_code == SQLITE_FULL or getattr(error.orig, "sqlstate", None) == DISK_FULL
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Tell whether others held what this needed for too long: a lock, or every connection."""
+    sqlite_code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return sqlite_code == SQLITE_BUSY or sqlstate in {LOCK_NOT_AVAILABLE, TOO_MANY_CONNECTIONS}
 
 
 def upgrade(url: str) -> None:
