@@ -1,12 +1,11 @@
 """Figures for Prometheus: requests, searches, uploads, jobs, the replica."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
-from service.errors import ServiceError
+from service.observing.process_figures import add_process_figures
+from service.observing.readings import Readings, Watched
 
 KNOWN_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -31,6 +30,18 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self.probes = Histogram(
+            "reelseek_probe_seconds",
+            "Time that looking at an uploaded file took.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "reelseek_uploads_refused",
+            "Uploaded files that are no video that can be read, by cause.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._degraded = Counter(
             "reelseek_searches_degraded",
             "Searches answered before all of re-ranking was done.",
@@ -42,6 +53,7 @@ class Metrics:
         self.uploads_open = Gauge(
             "reelseek_uploads_open", "Uploads being received.", registry=self.registry
         )
+        add_process_figures(self.registry, kind="api")
 
     def observe_request(self, *, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one answered request."""
@@ -55,38 +67,14 @@ class Metrics:
         if is_degraded:
             self._degraded.inc()
 
-    def watch(self, read: Callable[[], "Readings"]) -> None:
+    def count_refused(self, reason: str) -> None:
+        """Count a file that was refused after a look at it."""
+        self._refused.labels(reason).inc()
+
+    def watch(self, read: Callable[[], Readings]) -> None:
         """Read the figures that live elsewhere (SQL, the replica) whenever Prometheus asks."""
-        self.registry.register(_Watched(read))
+        self.registry.register(Watched(read))
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-class Readings(dict[str, float | Mapping[str, float]]):
-    """Figure by name; a mapping holds one figure per state."""
-
-
-class _Watched(Collector):
-    def __init__(self, read: Callable[[], Readings]) -> None:
-        self._read = read
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Tell Prometheus' registry nothing yet: reading would need the database."""
-        return []
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Read the figures now; without a database the others are still told."""
-        try:
-            readings = self._read()
-        except ServiceError:
-            return
-        for name, figure in readings.items():
-            if isinstance(figure, Mapping):
-                family = GaugeMetricFamily(name, name.replace("_", " "), labels=["state"])
-                for state, value in figure.items():
-                    family.add_metric([state], value)
-            else:
-                family = GaugeMetricFamily(name, name.replace("_", " "), value=figure)
-            yield family

@@ -13,7 +13,7 @@ from service.api.events import JOBS, Feed
 from service.api.jobs import read_watched
 from service.api.metrics import Metrics
 from service.api.state import Gate, SearchParts, State
-from service.api.system import read_figures
+from service.api.system import describe_replica, read_figures
 from service.api.tuning_events import TUNINGS, TuningReader
 from service.catalog.generation_queries import (
     ActiveGeneration,
@@ -32,6 +32,7 @@ from service.errors import ServiceError
 from service.index.replica import IndexReplica
 from service.jobs import JobSender
 from service.models import find_bundle, is_anything_embedded, keep_bundle, notice_of
+from service.observing.presence import Presence
 from service.quotas import Quotas
 from service.registry import Registry
 from service.search import ClipStore
@@ -56,15 +57,20 @@ class Running:
         self._encoder: Encoder | None = None
         self._is_stopping = False
         self._loader = threading.Thread(target=self._load_search, name="load-search", daemon=True)
+        self._presence = Presence(
+            state.sessions, kind="api", read_facts=partial(describe_replica, state)
+        )
 
     def start(self) -> None:
         """Start the threads; returns at once, while the model is still being loaded."""
         self.state.feed.start()
         self._loader.start()
+        self._presence.start()
 
     def stop(self) -> None:
         """Stop the threads and close everything."""
         self._is_stopping = True
+        self._presence.stop()
         self.state.feed.stop()
         self._loader.join()
         replica = self.state.search_parts.replica

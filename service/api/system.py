@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from service.access import Scope
 from service.api import problems
 from service.api.deps import COOKIE, MediaAccess, ReadSessionDep, Require, StateDep, get_principal
-from service.api.metrics import Readings
 from service.api.middleware import is_loopback
 from service.api.state import State
 from service.catalog import change_queries, generation_queries, status_queries
-from service.catalog.tables import utc_now
 from service.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from service.models import is_anything_embedded, notice_of
+from service.observing.installation import read_installation
+from service.observing.readings import Readings
 
 router = APIRouter(tags=["system"])
 
@@ -135,21 +135,31 @@ def read_system(state: StateDep, _access: MediaAccess, session: ReadSessionDep) 
 
 def read_figures(state: State) -> Readings:
     """Read what Prometheus is told of the database, the disk and the replica."""
+    replica = state.search_parts.replica
     with state.reads() as session:
-        counts = status_queries.count_everything(session)
-        replica = _replica_out(state, session)
-    oldest = counts.oldest_queued_at
-    return Readings(
-        reelseek_videos=counts.videos,
-        reelseek_jobs=counts.jobs,
-        reelseek_segments=counts.segments,
-        reelseek_stored_bytes=counts.blob_bytes,
+        readings = read_installation(session)
+        standing = _replica_out(state, session)
+    readings.update(
         reelseek_disk_free_bytes=state.storage.free_bytes(),
-        reelseek_queue_age_seconds=(utc_now() - oldest).total_seconds() if oldest else 0.0,
-        reelseek_replica_ready=float(replica.is_ready),
-        reelseek_replica_lag_changes=replica.lag or 0.0,
+        reelseek_replica_ready=float(standing.is_ready),
+        reelseek_replica_lag_changes=standing.lag or 0.0,
+        reelseek_replica_lag_seconds=replica.lag_s if replica else 0.0,
         reelseek_event_streams=state.feed.num_streams,
     )
+    return readings
+
+
+def describe_replica(state: State) -> dict[str, Any]:
+    """Return how far this process's replica is, for its row among the processes."""
+    replica = state.search_parts.replica
+    if replica is None:
+        return {"is_ready": False}
+    return {
+        "is_ready": replica.is_ready,
+        "applied_seq": replica.applied_seq,
+        "lag_s": round(replica.lag_s, 1),
+        "failure": replica.failure,
+    }
 
 
 def _replica_out(state: State, session: Session) -> ReplicaOut:

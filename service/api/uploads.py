@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -15,6 +16,7 @@ from service.api.deps import StateDep, WriteAccess
 from service.api.multipart import METADATA_LIMIT_BYTES, UploadForm, UploadReader, boundary_of
 from service.api.schemas import UploadLinks, UploadOut
 from service.api.state import State
+from service.catalog.ingest_queries import MediaFacts
 from service.catalog.tables import VideoState
 from service.errors import (
     BadRequestError,
@@ -156,7 +158,7 @@ class IncomingUpload:
             raise RefusedMediaError("The file is empty.", reason="empty_file")
         staged = self._staging.finish()
         try:
-            facts = footage.probe_upload(staged.path, self._state.settings)
+            facts = probe_measured(self._state, staged.path)
             accepted = uploads.accept(
                 uploads.Upload(
                     staged=staged, file_name=form.file_name, metadata=metadata, facts=facts
@@ -189,6 +191,20 @@ class IncomingUpload:
                 events=f"/v1/jobs/{accepted.job_id}/events",
             ),
         )
+
+
+def probe_measured(state: State, path: Path) -> MediaFacts:
+    """Look what a received file is; the figures tell how long that took, and why it was refused.
+
+    Raises:
+        RefusedMediaError: it is no video that can be read.
+    """
+    with state.metrics.probes.time():
+        try:
+            return footage.probe_upload(path, state.settings)
+        except RefusedMediaError as error:
+            state.metrics.count_refused(error.reason)
+            raise
 
 
 def check_quotas(state: State, principal: Principal, announced_bytes: int | None) -> None:

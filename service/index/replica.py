@@ -1,6 +1,7 @@
 """This process's copies of generations: they follow the change log, and can be thrown away."""
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -70,6 +71,7 @@ class IndexReplica:
         self._followed: dict[UUID, Followed] = {}  # our thread's; others read what is published
         self._trusts_snapshots = True
         self._seen_seq = 0
+        self._level_at = time.monotonic()
         self._failure: str | None = None
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="index-replica", daemon=True)
@@ -105,6 +107,11 @@ class IndexReplica:
         """Number of the last change that searches see; 0 while nothing is served."""
         serving = self._published.held.current
         return serving.view.seq if serving else 0
+
+    @property
+    def lag_s(self) -> float:
+        """How old what searches see may be, seconds: all that was committed earlier is in it."""
+        return time.monotonic() - self._level_at
 
     @property
     def failure(self) -> str | None:
@@ -168,11 +175,13 @@ class IndexReplica:
         """
         if self._published.held.current is None:
             self._load_first()
+        asked = time.monotonic()
         arrived = self._loader.take()  # before the counter is read: it is not ahead of that
         with self._reads() as session:
             wanted = generations_to_follow(session)  # before the counter: it knows the switch
             lines = ChangeLines(session, read_counter(session))
             self._catch_up(lines, arrived)
+        self._level_at = asked
         self._obey(wanted, lines.counter.seq)
         self._tend(wanted)
         active = wanted[0][0].generation_id if wanted else None
