@@ -36,6 +36,26 @@ class Settings(BaseSettings):
         None, gt=0, description="Videos that are kept; unbounded if unset."
     )
 
+    # What one API process takes on
+    connections: int = Field(
+        4096, ge=16, le=100_000, description="Connections of one API at most; then 503."
+    )
+    event_streams: int = Field(
+        2500, ge=1, le=50_000, description="Event streams of one API at most; then 503."
+    )
+    event_streams_per_key: int = Field(
+        500, ge=1, le=50_000, description="Event streams of one key or login at most; then 503."
+    )
+    answer_idle_s: float = Field(
+        60.0, gt=0, description="A client that takes nothing of its answer for so long is let go."
+    )
+    database_wait_s: float = Field(
+        10.0, gt=0, description="Longest wait of a request for the database; then 503."
+    )
+    drain_notice_s: float = Field(
+        0.0, ge=0, description="An API told to stop says so on /readyz for so long, then stops."
+    )
+
     # Where things are kept
     data_dir: Path = Field(Path("data"), description="Videos, bundles and index snapshots.")
     database_url: str | None = Field(
@@ -54,6 +74,15 @@ class Settings(BaseSettings):
     upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file accepted.")
     upload_idle_s: float = Field(
         60.0, gt=0, description="An upload that sends nothing for so long is ended."
+    )
+    upload_min_bytes_per_s: int = Field(
+        1024, ge=0, description="A body that comes slower than this is ended; 0 = never."
+    )
+    uploads_open: int = Field(
+        600, ge=1, le=10_000, description="Uploads that one API receives at once; then 503."
+    )
+    jobs_waiting: int = Field(
+        10_000, ge=1, description="Videos that may wait for their ingest; then uploads get 503."
     )
     disk_reserve_bytes: int = Field(512 * MIB, ge=0, description="Free disk that is kept free.")
     segment_s: float = Field(4.0, gt=0, le=600, description="Length of a segment.")
@@ -84,7 +113,7 @@ class Settings(BaseSettings):
     job_lease_s: int = Field(30, gt=0, description="A silent worker loses its job after this.")
     job_attempts: int = Field(3, gt=0, description="A job that failed so often is given up.")
     drain_s: float = Field(
-        20.0, ge=0, description="A worker told to stop works so long on; then gives its jobs back."
+        20.0, ge=0, description="A process told to stop works so long on; then gives its work back."
     )
     sweep_every_s: float = Field(5.0, gt=0, description="How often lost jobs are sent again.")
     orphan_grace_s: float = Field(
@@ -130,6 +159,18 @@ class Settings(BaseSettings):
         "info", description="Events below it are not logged; `serve` starts with warning."
     )
     log_json: bool = Field(default=False, description="Log as JSON lines.")
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address on which workers tell Prometheus their figures."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65533,
+        description="Port for that: of a worker that ingests; tuner + 1, courier + 2.",
+    )
+    otel_endpoint: str | None = Field(
+        None, description="OTLP/HTTP address that traces are sent to, as http://host:4318."
+    )
 
     @property
     def sqlalchemy_url(self) -> str:
