@@ -124,6 +124,40 @@ class Settings(BaseSettings):
         4, ge=1, le=64, description="Files fetched and webhooks told by one courier at once."
     )
 
+    # Imports and webhooks: whom we speak to, and what is fetched
+    outbound_allow: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._:/, -]*$",
+        description="Hosts and networks that may be spoken to although they are private.",
+    )
+    outbound_ports: str = Field(
+        "80,443",
+        pattern=r"^ *\d{1,5}( *, *\d{1,5})* *$",
+        description="Ports of others that may be spoken to.",
+    )
+    import_dir: Path | None = Field(None, description="Folders below it may be imported.")
+    import_limit_items: int = Field(10_000, ge=1, description="Files of one import at most.")
+    import_file_s: float = Field(
+        4 * 3600.0, gt=0, description="Fetching one file may take so long."
+    )
+    import_idle_s: float = Field(
+        30.0, gt=0, description="A server that sends nothing for so long is left."
+    )
+    import_s3_endpoint: str | None = Field(
+        None, description="Object store that buckets are imported from; AWS if unset."
+    )
+    import_s3_region: str = Field("us-east-1", description="Its region.")
+    import_s3_access_key: SecretStr | None = Field(
+        None, description="Its access key; if unset, requests are not signed."
+    )
+    import_s3_secret_key: SecretStr | None = Field(None, description="Its secret key.")
+    webhook_timeout_s: float = Field(
+        15.0, gt=0, description="A webhook that has not answered after this is tried again."
+    )
+    webhook_secret_overlap_s: float = Field(
+        86400.0, ge=0, description="How long the secret before still signs after a rotation."
+    )
+
     # Tuning and switching
     tuner_concurrency: int = Field(
         3, ge=2, le=64, description="Tunings, switches and evaluations that one tuner runs at once."

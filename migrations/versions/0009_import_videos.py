@@ -41,6 +41,7 @@ def _create_import_items() -> None:
         sa.Column("import_id", sa.Uuid(), nullable=False),
         sa.Column("ordinal", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("said", sa.JSON(), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("video_id", sa.Uuid(), nullable=True),

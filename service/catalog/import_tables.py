@@ -52,7 +52,10 @@ class ImportItem(Base):
     import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id"), primary_key=True)
     ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     source: Mapped[str] = mapped_column(Text)
-    """Its address, or its path below the folder or bucket."""
+    """Its address, or its path below the folder or bucket; without what may be secret of it
+    (the query) as soon as it is not needed any more."""
+    said: Mapped[dict[str, Any] | None]
+    """What is said about the video: title, tags, fields."""
     state: Mapped[ItemState] = mapped_column(named(ItemState), default=ItemState.WAITING)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     video_id: Mapped[UUID | None] = mapped_column(ForeignKey("videos.id"))

@@ -30,6 +30,9 @@ class Webhook(Base):
     """Types of events; `*` is all."""
     secret: Mapped[bytes] = mapped_column(LargeBinary)
     """Signs its messages, so it can't be kept as a digest."""
+    old_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """That of before the last rotation; it signs, too, for a while."""
+    old_secret_until: Mapped[datetime | None]
     is_enabled: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str] = mapped_column(String(64))
