@@ -65,6 +65,33 @@ class Settings(BaseSettings):
         None, description="Celery broker, as redis://host/0; a folder below data_dir if unset."
     )
 
+    # The object store
+    storage_url: str | None = Field(
+        None,
+        pattern=r"^s3://[^/]+",
+        description="Bucket for videos and clips, as s3://bucket/prefix; below data_dir if unset.",
+    )
+    s3_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="Address of the store, if it is not Amazon's."
+    )
+    s3_public_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="Address at which browsers reach it, if another."
+    )
+    s3_region: str | None = Field(None, description="Region of the bucket.")
+    s3_access_key: SecretStr | None = Field(
+        None, description="Key of the store; the usual AWS_ variables work as well."
+    )
+    s3_secret_key: SecretStr | None = Field(None, description="The secret that belongs to it.")
+    cache_bytes: int = Field(
+        10 * GIB, gt=0, description="Copies of stored files that each machine keeps, roughly."
+    )
+    media: Literal["proxy", "redirect"] = Field(
+        "proxy", description="Send videos through the API, or browsers to the store itself."
+    )
+    media_link_ttl_s: int = Field(
+        900, gt=0, le=604_800, description="How long a link to the store itself works."
+    )
+
     # The model
     bundle: Path | None = Field(None, description="Bundle folder; if unset, the model in use.")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="Where networks run.")

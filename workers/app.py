@@ -22,6 +22,7 @@ from workers.maintenance import Sweeper
 from workers.priority import take_lowest_priority
 from workers.resources import Resources
 from workers.runner import run_in_line, run_job
+from workers.visible import Visible, kind_of
 
 PR_SET_PDEATHSIG = 1
 CHATTY_LOGGERS = (
@@ -45,6 +46,7 @@ class Process:
         self._lock = threading.Lock()
         self._resources: Resources | None = None
         self._sweeper: Sweeper | None = None
+        self._visible: Visible | None = None
 
     @property
     def resources(self) -> Resources:
@@ -62,6 +64,10 @@ class Process:
             if self._sweeper is None:
                 self._sweeper = Sweeper(resources)
             return self._sweeper
+
+    def show(self, kind: str) -> None:
+        """Let others see that this process lives, and what it does."""
+        self._visible = Visible(self.resources, kind)
 
     def stop_soon(self) -> None:
         """Let running jobs work on for a while; then they are given back. Takes no lock."""
@@ -83,6 +89,8 @@ class Process:
     def close(self) -> None:
         """Give everything back."""
         self.has_stopped.set()
+        if self._visible is not None:
+            self._visible.close()
         if self._resources is not None:
             self._resources.close()
 
@@ -182,9 +190,11 @@ def let_others_go_first(instance: Any, **_: Any) -> None:
 @signals.worker_ready.connect
 def sweep_at_once(**_: Any) -> None:
     """Recover what the worker before left behind, without waiting for the clock."""
+    queues = set(app.amqp.queues.consume_from)
     log.info("worker_ready", data_dir=str(process.settings.data_dir))
+    process.show(kind_of(queues))
     app.send_task(Task.SWEEP)
-    if str(Queue.MAINTENANCE) in app.amqp.queues.consume_from:
+    if str(Queue.MAINTENANCE) in queues:
         threading.Thread(target=process.keep_sweeping, name="sweeps", daemon=True).start()
 
 

@@ -26,6 +26,8 @@ from service.catalog.video_queries import find_video
 from service.derived import DerivedDraft
 from service.footage import decode_limits
 from service.jobs import Task
+from service.observing.worker_metrics import WorkerMetrics
+from service.search.stopwatch import Stopwatch
 from service.settings import Settings
 from workers.embedder import Embedder
 from workers.lease import Lease
@@ -53,11 +55,11 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
         JobStoppedError: the job was cancelled, or the worker shuts down.
         LostLeaseError: another worker has the job; nothing was committed.
     """
-    settings, storage = resources.settings, resources.storage
+    settings, storage, watch = resources.settings, resources.storage, Stopwatch()
     lease.report("loading", 0.0)
     video, generation = _load(job, resources)
     with (
-        _refusals_as_work_errors(),
+        _refusals_as_work_errors(resources.metrics),
         resources.embedder(generation) as embedder,
         storage.open_derived(video.id, job.id, job.fence) as draft,
     ):
@@ -66,16 +68,22 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
         collector = _Collector(video, embedder, draft, settings)
         reader = open_reader(storage.blob_path(video.sha256), spans, embedder.spec, settings)
         with reader, lease.stopping(reader.kill), collector:
-            for clip in reader:
-                collector.add(clip)
+            for clip in watch.waiting("decode", reader):
+                with watch.stage("embed"):
+                    collector.add(clip)
                 lease.report("embedding", collector.num_embedded / len(spans))
                 lease.check()
-            ingested = collector.finish(reader.report)
+            with watch.stage("embed"):
+                ingested = collector.finish(reader.report)
     lease.check()
-    committed = in_transaction(
-        resources.sessions,
-        lambda session: commit_ingest(session, job.id, job.fence, ingested),
-    )
+    with watch.stage("commit"):
+        committed = in_transaction(
+            resources.sessions,
+            lambda session: commit_ingest(session, job.id, job.fence, ingested),
+        )
+    resources.metrics.observe_ingest(watch.timings_ms())
+    if ingested.is_partial:
+        resources.metrics.count_damage(ingested.reason or "damaged", is_whole=False)
     for embed_job in committed.embed_jobs:
         resources.sender.send(Task.EMBED_VIDEO, embed_job)
     log.info("video_ingested", segments=len(ingested.segments), is_partial=ingested.is_partial)
@@ -129,10 +137,11 @@ def _bytes_of(spans: Sequence[Span], spec: RetrievalSpec) -> int:
 
 
 @contextmanager
-def _refusals_as_work_errors() -> Iterator[None]:
+def _refusals_as_work_errors(metrics: WorkerMetrics) -> Iterator[None]:
     try:
         yield
     except VideoError as error:
+        metrics.count_damage(error.reason, is_whole=True)
         is_final = error.reason not in TRANSIENT
         raise WorkError(error.reason, error.detail, is_final=is_final) from error
 

@@ -46,48 +46,68 @@ class Sweeper:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            give_up_poisoned_jobs(self._resources)
-            send_lost_jobs(self._resources)
-            sweep_generations(
-                self._resources.sessions,
-                self._resources.storage,
-                self._registry,
-                grace_s=self._resources.settings.orphan_grace_s,
-            )
-            if time.monotonic() - self._files_swept >= self._files_every_s:
-                sweep_files(
-                    self._resources.sessions,
-                    self._resources.storage,
-                    grace_s=self._resources.settings.orphan_grace_s,
-                )
-                forget_old_rows(self._resources.sessions)
-                self._files_swept = time.monotonic()
+            with self._resources.metrics.sweeps.time():
+                self._sweep()
         finally:
             self._swept = time.monotonic()
             self._lock.release()
 
+    def _sweep(self) -> None:
+        metrics = self._resources.metrics
+        metrics.count_swept("given_up", give_up_poisoned_jobs(self._resources))
+        metrics.count_swept("sent_again", send_lost_jobs(self._resources))
+        sweep_generations(
+            self._resources.sessions,
+            self._resources.storage,
+            self._registry,
+            grace_s=self._resources.settings.orphan_grace_s,
+        )
+        if time.monotonic() - self._files_swept >= self._files_every_s:
+            swept = sweep_files(
+                self._resources.sessions,
+                self._resources.storage,
+                grace_s=self._resources.settings.orphan_grace_s,
+            )
+            for what, number in vars(swept).items():
+                metrics.count_swept(what, number)
+            forget_old_rows(self._resources.sessions)
+            self._files_swept = time.monotonic()
 
-def give_up_poisoned_jobs(resources: Resources) -> None:
-    """Fail the jobs whose workers died once too often: they may be what kills them."""
+
+def give_up_poisoned_jobs(resources: Resources) -> int:
+    """Fail the jobs whose workers died once too often: they may be what kills them.
+
+    Returns:
+        How many.
+    """
     poisoned = in_transaction(
         resources.sessions,
         lambda session: job_queries.fail_poisoned_jobs(
-            session, max_attempts=resources.settings.job_attempts
+            session,
+            lease_s=resources.settings.job_lease_s,
+            max_attempts=resources.settings.job_attempts,
         ),
     )
     for job in poisoned:
         log.warning("job_given_up", job_id=str(job.id), attempts=job.attempts, reason=job.reason)
+    return len(poisoned)
 
 
-def send_lost_jobs(resources: Resources) -> None:
-    """Send jobs again that wait for long, or whose worker went silent."""
+def send_lost_jobs(resources: Resources) -> int:
+    """Send jobs again that wait for long, or whose worker went silent; return how many."""
 
     def take_due(session: Session) -> list[Job]:
-        due = job_queries.due_jobs(session, first_after_s=resources.settings.sweep_every_s)
+        due = job_queries.due_jobs(
+            session,
+            first_after_s=resources.settings.sweep_every_s,
+            lease_s=resources.settings.job_lease_s,
+        )
         if due:
             job_queries.mark_sent(session, [job.id for job in due])
         return due
 
-    for job in in_transaction(resources.sessions, take_due):
+    due = in_transaction(resources.sessions, take_due)
+    for job in due:
         resources.sender.send(TASK_OF[job.kind], job.id)
         log.info("job_sent_again", job_id=str(job.id), attempts=job.attempts)
+    return len(due)

@@ -14,6 +14,7 @@ import structlog
 from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.session import make_engine, make_read_sessions, make_sessions
 from service.jobs import JobSender
+from service.observing.worker_metrics import WorkerMetrics
 from service.settings import Settings
 from service.storage import Storage
 
@@ -47,6 +48,7 @@ class Resources:
         self, settings: Settings, *, on_pass: "Callable[[EmbeddedPass], None] | None" = None
     ) -> None:
         self.settings = settings
+        self.metrics = WorkerMetrics()
         self._stop_at = float("inf")  # time.monotonic()
         self.storage = Storage(
             settings.data_dir,
@@ -57,7 +59,7 @@ class Resources:
         self._engine = make_engine(settings.sqlalchemy_url)
         self.sessions = make_sessions(self._engine)
         self.reads = make_read_sessions(self._engine)
-        self._on_pass = on_pass or _log_pass
+        self._on_pass = on_pass or self._count_pass
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -130,6 +132,6 @@ class Resources:
                 del self._loaded[digest]
                 loaded.embedder.close()
 
-
-def _log_pass(embedded: "EmbeddedPass") -> None:
-    log.debug("clips_embedded", clips=embedded.clips, videos=embedded.videos)
+    def _count_pass(self, embedded: "EmbeddedPass") -> None:
+        self.metrics.count_pass(embedded.clips)
+        log.debug("clips_embedded", clips=embedded.clips, videos=embedded.videos)

@@ -1,7 +1,7 @@
 """run_job(): claim a job, work on it under a lease, and close it whatever happens."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -43,6 +43,13 @@ class WorkError(Exception):
         self.is_final = is_final
 
 
+class Ending(NamedTuple):
+    """How an attempt ended, for the figures; the reason if it did not succeed."""
+
+    outcome: str
+    reason: str | None = None
+
+
 def run_job(job_id: UUID, work: Work, resources: Resources) -> None:
     """Work on a job if it is free; running it twice changes nothing.
 
@@ -56,10 +63,12 @@ def run_job(job_id: UUID, work: Work, resources: Resources) -> None:
         return
     with structlog.contextvars.bound_contextvars(**_log_fields(job)):
         log.info("job_started")
-        try:
-            _work_on(job, work, resources)
-        except LostLeaseError as error:
-            log.info("job_lost", why=str(error))
+        with resources.metrics.job(job.kind) as ended:
+            try:
+                ended(*_work_on(job, work, resources))
+            except LostLeaseError as error:
+                log.info("job_lost", why=str(error))
+                ended("lost")
 
 
 def _log_fields(job: Job) -> dict[str, Any]:
@@ -83,7 +92,9 @@ def run_in_line(kind: JobKind, work: Work, resources: Resources) -> None:
     tried: set[UUID] = set()
     while not resources.must_stop and not resources.is_stopping:
         with resources.reads() as session:
-            job_id = job_queries.oldest_waiting(session, kind, but=tried)
+            job_id = job_queries.oldest_waiting(
+                session, kind, but=tried, lease_s=resources.settings.job_lease_s
+            )
         if job_id is None:
             return
         tried.add(job_id)
@@ -100,7 +111,7 @@ def _claim(job_id: UUID, resources: Resources) -> Job | None:
     )
 
 
-def _work_on(job: Job, work: Work, resources: Resources) -> None:
+def _work_on(job: Job, work: Work, resources: Resources) -> Ending:
     lease = Lease(
         resources.sessions,
         job,
@@ -115,16 +126,15 @@ def _work_on(job: Job, work: Work, resources: Resources) -> None:
     except JobStoppedError as stopped:
         if lease.is_lost:
             raise LostLeaseError("cancelled, or taken by another worker") from stopped
-        _release(job, resources)
+        return _release(job, resources)
     except (StorageFullError, UnavailableError) as error:
-        _postpone(job, error, resources)
+        return _postpone(job, error, resources)
     except Exception as error:  # noqa: BLE001 (whatever it was, the job must be closed)
         if isinstance(error, DBAPIError) and is_disk_full(error):
-            _postpone(job, StorageFullError("The database's disk is full."), resources)
-        else:
-            _close(job, _as_work_error(error), resources)
-    else:
-        log.info("job_done")
+            return _postpone(job, StorageFullError("The database's disk is full."), resources)
+        return _close(job, _as_work_error(error), resources)
+    log.info("job_done")
+    return Ending("done")
 
 
 def _as_work_error(error: Exception) -> WorkError:
@@ -137,7 +147,7 @@ def _as_work_error(error: Exception) -> WorkError:
     return WorkError(CRASHED, detail, is_final=False)
 
 
-def _close(job: Job, error: WorkError, resources: Resources) -> None:
+def _close(job: Job, error: WorkError, resources: Resources) -> Ending:
     """Fail the job, or queue it once more."""
     if error.is_final:
         in_transaction(
@@ -159,11 +169,13 @@ def _close(job: Job, error: WorkError, resources: Resources) -> None:
                 max_attempts=resources.settings.job_attempts,
             ),
         )
-    event = "job_failed" if state is JobState.FAILED else "job_requeued"
+    is_failed = state is JobState.FAILED
+    event = "job_failed" if is_failed else "job_requeued"
     log.warning(event, reason=error.reason, detail=error.detail)
+    return Ending("failed" if is_failed else "requeued", error.reason)
 
 
-def _postpone(job: Job, error: ServiceError, resources: Resources) -> None:
+def _postpone(job: Job, error: ServiceError, resources: Resources) -> Ending:
     """Let the job wait for room on the disk, or for what is away; no attempt is lost by that."""
     wait_s = error.retry_after_s or FULL_DISK_WAIT_S
     in_transaction(
@@ -178,12 +190,14 @@ def _postpone(job: Job, error: ServiceError, resources: Resources) -> None:
         ),
     )
     log.warning("job_postponed", reason=error.reason, detail=error.detail, wait_s=wait_s)
+    return Ending("postponed", error.reason)
 
 
-def _release(job: Job, resources: Resources) -> None:
+def _release(job: Job, resources: Resources) -> Ending:
     """Give the job back because this worker stops; the next one starts it afresh."""
     in_transaction(
         resources.sessions,
         lambda session: job_queries.release_job(session, job.id, job.fence),
     )
     log.info("job_released")
+    return Ending("released")

@@ -1,7 +1,7 @@
 """What a worker process counts: jobs, the stages of an ingest, what could not be decoded."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from service.catalog.tables import JobKind
 
 SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)
-STAGES = ("load", "decode", "embed", "commit")
-OUTCOMES = ("done", "failed", "requeued", "released", "lost")
+OUTCOMES = ("done", "failed", "requeued", "postponed", "released", "lost")
+Ended = Callable[..., None]
+"""Called with the outcome, one of OUTCOMES, and the reason if the attempt did not succeed."""
 
 
 class WorkerMetrics:
@@ -39,7 +40,7 @@ class WorkerMetrics:
         )
         self._stages = Histogram(
             "reelseek_ingest_stage_seconds",
-            "What an ingest waited for: the model, its decoder, its embeddings, the commit.",
+            "What an ingest waited for: its decoder, its embeddings, the commit, the rest.",
             ["stage"],
             buckets=SECONDS,
             registry=self.registry,
@@ -50,8 +51,8 @@ class WorkerMetrics:
             ["reason", "extent"],
             registry=self.registry,
         )
-        self.clips = Counter("reelseek_clips_embedded", "Clips embedded.", registry=self.registry)
-        self.passes = Counter(
+        self._clips = Counter("reelseek_clips_embedded", "Clips embedded.", registry=self.registry)
+        self._passes = Counter(
             "reelseek_forward_passes", "Forward passes over clips.", registry=self.registry
         )
         self.sweeps = Histogram(
@@ -66,54 +67,39 @@ class WorkerMetrics:
             ["what"],
             registry=self.registry,
         )
-        for kind in JobKind:  # a series that begins with its first failure hides that failure
+        for kind in JobKind:
             self._running.labels(kind)
-        for stage in STAGES:
-            self._stages.labels(stage)
+            for outcome in OUTCOMES:  # a series that begins with its first failure hides that one
+                self._jobs.labels(kind, outcome)
 
     @contextmanager
-    def job(self, kind: JobKind) -> Iterator["JobClock"]:
-        """Count a job from its claim to its close."""
-        clock = JobClock()
+    def job(self, kind: JobKind) -> Iterator[Ended]:
+        """Count an attempt from its claim to its close; call what is yielded when it has ended."""
+        began = time.monotonic()
+
+        def ended(outcome: str, reason: str | None = None) -> None:
+            self._jobs.labels(kind, outcome).observe(time.monotonic() - began)
+            if reason is not None:
+                self._failures.labels(kind, reason).inc()
+
         with self._running.labels(kind).track_inprogress():
-            yield clock
-        self._jobs.labels(kind, clock.outcome).observe(clock.seconds)
-        if clock.reason is not None:
-            self._failures.labels(kind, clock.reason).inc()
+            yield ended
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time inside as that of a stage of one ingest."""
-        clock = JobClock()
-        yield
-        self._stages.labels(name).observe(clock.seconds)
-
-    def observe_stage(self, name: str, seconds: float) -> None:
-        """Count the time that a stage of one ingest took in all."""
-        self._stages.labels(name).observe(seconds)
+    def observe_ingest(self, timings_ms: Mapping[str, float]) -> None:
+        """Count what each stage of an ingest took, and the whole."""
+        for stage, duration_ms in timings_ms.items():
+            self._stages.labels(stage).observe(duration_ms / 1000)
 
     def count_damage(self, reason: str, *, is_whole: bool) -> None:
         """Count a video that could not be decoded (`is_whole`), or not all of it."""
         self._damaged.labels(reason, "whole" if is_whole else "part").inc()
 
+    def count_pass(self, clips: int) -> None:
+        """Count a forward pass over so many clips."""
+        self._passes.inc()
+        self._clips.inc(clips)
+
     def count_swept(self, what: str, number: int) -> None:
         """Count what a sweep did."""
-        self._swept.labels(what).inc(number)
-
-
-class JobClock:
-    """Measures one attempt, and is told how it ended."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self.outcome = "lost"
-        self.reason: str | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long ago it began."""
-        return time.monotonic() - self._began
-
-    def end(self, outcome: str, reason: str | None = None) -> None:
-        """Say how it ended, one of OUTCOMES, and why if it failed."""
-        self.outcome, self.reason = outcome, reason
+        if number:
+            self._swept.labels(what).inc(number)

@@ -1,12 +1,15 @@
-"""Where the time of a search goes."""
+"""Where the time of a search, or of an ingest, goes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Stopwatch:
-    """Add up the time that the stages of a search take."""
+    """Add up the time that the stages of some work take."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -20,6 +23,17 @@ class Stopwatch:
             yield
         finally:
             self._spent_s[name] = self._spent_s.get(name, 0.0) + time.monotonic() - began
+
+    def waiting(self, name: str, things: Iterable[T]) -> Iterator[T]:
+        """Yield them, and count the time that each is waited for as that of a stage."""
+        source = iter(things)
+        while True:
+            with self.stage(name):
+                try:
+                    thing = next(source)
+                except StopIteration:
+                    return
+            yield thing
 
     def timings_ms(self) -> dict[str, float]:
         """Return the time by stage, the rest as `other`, and the total, milliseconds."""
