@@ -16,13 +16,11 @@ from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import IdempotencyKey, Job, Video, VideoState
 from service.catalog.upload_queries import lock_live_by_content
 from service.catalog.video_queries import latest_jobs, replace_tags
-from service.errors import ConflictError, InvalidInputError
+from service.idempotency import IdempotencyToken, reused
 from service.jobs import JobSender, Task
 from service.metadata import UploadMetadata, clean_file_name, title_of
 from service.quotas import UNLIMITED, Quotas
 from service.storage import StagedFile, Storage
-
-MAX_IDEMPOTENCY_KEY = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +59,6 @@ class Upload:
         """What makes it the same request as another one."""
         request = [self.staged.sha256, self.file_name, asdict(self.metadata)]
         return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class IdempotencyToken:
-    """What makes a repetition of a request known: the key that its sender chose."""
-
-    owner: str
-    key: str
-
-    def __post_init__(self) -> None:
-        """Check the key.
-
-        Raises:
-            InvalidInputError: it is empty, too long or not printable.
-        """
-        if not (1 <= len(self.key) <= MAX_IDEMPOTENCY_KEY and self.key.isprintable()):
-            raise InvalidInputError(
-                f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} printable characters."
-            )
 
 
 def accept(
@@ -188,10 +167,7 @@ def _queue_again(session: Session, video: Video) -> list[Job]:
 
 def _same_answer(earlier: IdempotencyKey, digest: str) -> Accepted:
     if earlier.request_digest != digest:
-        raise ConflictError(
-            "This idempotency key was used for another upload. Choose a new one.",
-            reason="idempotency_key_reused",
-        )
+        raise reused()
     answer = earlier.response
     return Accepted(
         video_id=UUID(answer["video_id"]),

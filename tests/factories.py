@@ -12,6 +12,7 @@ from service.catalog.generation_queries import ActiveGeneration, ensure_active_g
 from service.catalog.ingest_queries import Ingested, IngestedSegment, commit_ingest
 from service.catalog.job_queries import claim_job
 from service.catalog.session import Sessions, in_transaction
+from service.idempotency import IdempotencyToken
 from service.jobs import JobSender
 from service.metadata import UploadMetadata
 from service.quotas import UNLIMITED, Quotas
@@ -57,7 +58,7 @@ def upload(
     *,
     file_name: str = "clip.mp4",
     facts: Facts | None = None,
-    idempotency: uploads.IdempotencyToken | None = None,
+    idempotency: IdempotencyToken | None = None,
     owner: str | None = None,
     quotas: Quotas = UNLIMITED,
     **metadata,

@@ -1,4 +1,4 @@
-"""Keep uploads that arrive in pieces."""
+"""Keep uploads that arrive in pieces, and know requests that are repeated."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,10 +13,19 @@ def upgrade() -> None:
     """Bring the schema to this version."""
     _create_resumable_uploads()
     _create_upload_parts()
+    answered = sa.Column("state", sa.String(length=16), nullable=False, server_default="answered")
+    op.add_column("idempotency_keys", answered)
+    op.add_column("idempotency_keys", sa.Column("claim", sa.Uuid(), nullable=True))
+    lease = sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True)
+    op.add_column("idempotency_keys", lease)
 
 
 def downgrade() -> None:
     """Go back to the version before."""
+    with op.batch_alter_table("idempotency_keys") as batch:
+        batch.drop_column("lease_until")
+        batch.drop_column("claim")
+        batch.drop_column("state")
     op.drop_table("upload_parts")
     op.drop_table("resumable_uploads")
 
@@ -41,15 +50,20 @@ def _create_resumable_uploads() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_resumable_uploads_owner", "resumable_uploads", ["owner"], unique=False)
+    op.create_index(
+        "ix_resumable_uploads_expires_at", "resumable_uploads", ["expires_at"], unique=False
+    )
 
 
 def _create_upload_parts() -> None:
     op.create_table(
         "upload_parts",
-        sa.Column("upload_id", sa.Uuid(), nullable=False),
-        sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("upload_id", sa.Uuid(), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("is_acknowledged", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["upload_id"], ["resumable_uploads.id"]),
-        sa.PrimaryKeyConstraint("upload_id", "start"),
+        sa.PrimaryKeyConstraint("name"),
     )
+    op.create_index("ix_upload_parts_upload_id", "upload_parts", ["upload_id"], unique=False)

@@ -19,6 +19,7 @@ from service.api.caption_schemas import (
     SkippedLine,
 )
 from service.api.deps import ReadAccess, ReadSessionDep, StateDep, WriteAccess
+from service.api.once import ONCE
 from service.api.schemas import Cursor
 from service.api.uploads import received_chunks
 from service.captions import writing
@@ -63,6 +64,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 @router.post(
     "/videos/{video_id}/captions",
     status_code=HTTPStatus.CREATED,
+    dependencies=[ONCE],
     responses={200: {"model": CaptionOut, "description": "The same caption is here already."}},
 )
 def add_caption(

@@ -27,6 +27,7 @@ from service.api.evaluation_schemas import (
     RequestedRun,
     SetName,
 )
+from service.api.once import ONCE
 from service.catalog import evaluation_queries, evaluation_run_queries
 from service.catalog.evaluation_queries import SetRecord
 from service.catalog.evaluation_run_queries import RunRecord
@@ -53,6 +54,7 @@ FILE_SCHEMA = {"schema": {"type": "string", "contentMediaType": "application/oct
 @router.post(
     "/evaluation-sets",
     status_code=HTTPStatus.CREATED,
+    dependencies=[ONCE],
     responses=problems.responses(PayloadTooLargeError),
 )
 def create_set(
@@ -78,6 +80,7 @@ def create_set(
 @router.post(
     "/evaluation-sets/import",
     status_code=HTTPStatus.CREATED,
+    dependencies=[ONCE],
     responses=problems.responses(PayloadTooLargeError),
     openapi_extra={
         "requestBody": {
@@ -153,6 +156,7 @@ def delete_set(set_id: UUID, state: StateDep, _access: WriteAccess) -> None:
 @router.post(
     "/evaluation-sets/{set_id}/runs",
     status_code=HTTPStatus.ACCEPTED,
+    dependencies=[ONCE],
     responses=problems.responses(NotFoundError),
 )
 def request_run(

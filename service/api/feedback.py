@@ -10,6 +10,7 @@ from service.api import problems
 from service.api.caption_schemas import FeedbackIn, FeedbackOut, FeedbackPage, PlaceIn, PlaceOut
 from service.api.captions import key_of
 from service.api.deps import AdminAccess, ReadSessionDep, SearchAccess, StateDep
+from service.api.once import ONCE
 from service.api.schemas import Cursor
 from service.captions import feedback
 from service.captions.feedback import NewFeedback, Place
@@ -33,6 +34,7 @@ router = APIRouter(
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
+    dependencies=[ONCE],
     responses={
         200: {"model": FeedbackOut, "description": "This was said last, too."},
         **problems.responses(NotFoundError),

@@ -12,6 +12,7 @@ from service import access
 from service.access import Scope
 from service.api import problems
 from service.api.deps import AdminAccess, ReadSessionDep, StateDep
+from service.api.once import ONCE, SHOWS_A_SECRET
 from service.api.schemas import Body, Storable
 from service.catalog.tables import ApiKey
 from service.errors import ForbiddenError, NotFoundError, UnauthenticatedError
@@ -59,7 +60,7 @@ def list_keys(session: ReadSessionDep, _access: AdminAccess) -> KeyList:
     return KeyList(keys=[_key_out(key) for key in access.list_keys(session)])
 
 
-@router.post("", status_code=HTTPStatus.CREATED)
+@router.post("", status_code=HTTPStatus.CREATED, dependencies=[ONCE, SHOWS_A_SECRET])
 def create_key(body: KeyIn, response: Response, state: StateDep, _access: AdminAccess) -> NewKeyOut:
     """Make a key; its secret is in this answer alone."""
     made = access.make_key(state.sessions, name=body.name, scopes=tuple(body.scopes))

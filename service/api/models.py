@@ -21,6 +21,7 @@ from service.api.model_schemas import (
     VersionOut,
     VersionState,
 )
+from service.api.once import ONCE
 from service.catalog.activation_tables import Trigger
 from service.catalog.tables import GenerationState
 from service.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
@@ -51,6 +52,7 @@ def read_models(state: StateDep, _access: ReadAccess) -> VersionList:
 @router.post(
     "/{model_id}/activate",
     status_code=HTTPStatus.ACCEPTED,
+    dependencies=[ONCE],
     responses=problems.responses(NotFoundError, ConflictError),
 )
 def activate_model(

@@ -24,6 +24,11 @@ INTRODUCTION = (
 
 FAILURES = {"422": "Unprocessable Content", "500": "Internal Server Error"}
 """What FastAPI describes in its own form, and what any route may answer."""
+CONFLICT = {
+    "description": "Conflict",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+"""What every route may answer that takes an Idempotency-Key."""
 
 
 def describe(app: FastAPI) -> None:
@@ -47,6 +52,8 @@ def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
     reference = {"$ref": "#/components/schemas/Problem"}
     for operations in schema["paths"].values():
         for operation in operations.values():
+            if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ())):
+                operation["responses"].setdefault("409", CONFLICT)
             for status, words in FAILURES.items():
                 if status == "500" or status in operation["responses"]:
                     operation["responses"][status] = {

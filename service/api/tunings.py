@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.api import events, problems, tuning_events
 from service.api.deps import AdminAccess, ReadAccess, ReadSessionDep, StateDep, key_of
+from service.api.once import ONCE
 from service.api.schemas import Cursor
 from service.api.state import State
 from service.api.tuning_schemas import (
@@ -53,6 +54,7 @@ CURSOR_KIND = "tunings"
     "",
     status_code=HTTPStatus.ACCEPTED,
     response_model=RequestedTuning,
+    dependencies=[ONCE],
     responses={
         200: {"model": DryRunOut, "description": "A dry run: nothing was started."},
         **problems.responses(NotFoundError, ConflictError, UnavailableError),
@@ -161,7 +163,7 @@ def cancel_tuning(tuning_id: UUID, state: StateDep, _access: AdminAccess) -> Tun
 async def stream_tuning(
     tuning_id: UUID,
     state: StateDep,
-    _access: ReadAccess,
+    access: ReadAccess,
     last_event_id: Annotated[str | None, Header(max_length=200)] = None,
     after_step: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> Response:
@@ -170,10 +172,11 @@ async def stream_tuning(
     teller = tuning_events.TuningTeller(last_event_id, after_step=after_step)
     if teller.has_told_all(first):
         return Response(status_code=HTTPStatus.NO_CONTENT)  # tells EventSource to stop
-    state.feed.check_room()
+    state.feed.check_room(access.key_id)
 
     async def tell() -> AsyncIterator[bytes]:
-        with state.feed.watch(tuning_events.TUNINGS, tuning_id, first) as watched:
+        feed, owner = state.feed, access.key_id
+        with feed.watch(tuning_events.TUNINGS, tuning_id, first, owner=owner) as watched:
             async for event in events.follow(watched, first, teller):
                 yield event
 

@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service import footage, uploads, videos
 from service.access import Principal
 from service.api import problems
 from service.api.deps import StateDep, WriteAccess
 from service.api.multipart import METADATA_LIMIT_BYTES, UploadForm, UploadReader, boundary_of
+from service.api.once import KeyHeader
 from service.api.schemas import UploadLinks, UploadOut
 from service.api.state import State
 from service.catalog.ingest_queries import MediaFacts
@@ -30,9 +30,10 @@ from service.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from service.idempotency import IdempotencyToken
 from service.metadata import parse_metadata
 from service.storage import Staging
-from service.uploads import Accepted, IdempotencyToken
+from service.uploads import Accepted
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
@@ -89,9 +90,7 @@ async def upload_video(
     response: Response,
     state: StateDep,
     principal: WriteAccess,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")
-    ] = None,
+    idempotency_key: KeyHeader = None,
 ) -> UploadOut:
     """Upload one video: the field `file`, and optionally `metadata` as JSON.
 

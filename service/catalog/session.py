@@ -3,7 +3,9 @@
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ Sessions = sessionmaker[Session]
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S, SILENT_SERVER_S = 5, 15
 POOL_SIZE = 8
 POOL_OVERFLOW = 32  # API threads beyond the pool; released when they are done
 TRIES = 6
@@ -30,13 +33,16 @@ READ_ONLY = "reelseek_read_only"
 MIGRATIONS = Path(__file__).parents[2] / "migrations"  # beside `service`, installed or not
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+_last_word: ContextVar[Callable[[Session], None] | None] = ContextVar("last_word", default=None)
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, wait_s: float | None = None) -> Engine:
     """Open a database.
 
     Args:
         url: `sqlite:///path` or `postgresql://...` (psycopg 3 speaks to it).
+        wait_s: longest wait for a connection or a lock, seconds; None = that of a process that
+            has time: 30 s, and for locks of PostgreSQL as long as it takes.
     """
     parsed = _with_driver(make_url(url))
     is_sqlite = parsed.get_backend_name() == "sqlite"
@@ -44,8 +50,9 @@ def make_engine(url: str) -> Engine:
         parsed,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
+        pool_timeout=wait_s or BUSY_TIMEOUT_S,
         pool_pre_ping=not is_sqlite,
-        connect_args={"timeout": BUSY_TIMEOUT_S} if is_sqlite else {"connect_timeout": 5},
+        connect_args=_sqlite_arguments(wait_s) if is_sqlite else _postgresql_arguments(wait_s),
     )
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
@@ -77,14 +84,32 @@ def in_transaction(sessions: Sessions, work: Callable[[Session], T]) -> T:
     for attempt in range(1, TRIES):
         try:
             with sessions.begin() as session:
-                return work(session)
+                return _worked(session, work)
         except DBAPIError as error:
             if not _is_worth_retrying(error):
                 raise
             log.info("transaction_retried", attempt=attempt, error=type(error.orig).__name__)
             time.sleep(0.01 * 2**attempt)
     with sessions.begin() as session:
-        return work(session)
+        return _worked(session, work)
+
+
+@contextmanager
+def last_word(speak: Callable[[Session], None]) -> Iterator[None]:
+    """Let `speak` take part in each `in_transaction` of this context, just before its commit."""
+    token = _last_word.set(speak)
+    try:
+        yield
+    finally:
+        _last_word.reset(token)
+
+
+def _worked(session: Session, work: Callable[[Session], T]) -> T:
+    result = work(session)
+    speak = _last_word.get()
+    if speak is not None:
+        speak(session)
+    return result
 
 
 def is_disk_full(error: DBAPIError) -> bool:
@@ -150,6 +175,23 @@ def _with_driver(url: URL) -> URL:
     if url.drivername in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+psycopg")
     return url
+
+
+def _sqlite_arguments(wait_s: float | None) -> dict[str, Any]:
+    return {"timeout": wait_s or BUSY_TIMEOUT_S}
+
+
+def _postgresql_arguments(wait_s: float | None) -> dict[str, Any]:
+    """Notice a server that vanished without a word within seconds, not the kernel's hours."""
+    waits = {} if wait_s is None else {"options": f"-c lock_timeout={round(wait_s * 1000)}"}
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 5,
+        "tcp_user_timeout": SILENT_SERVER_S * 1000,
+        **waits,
+    }
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -104,6 +104,16 @@ class JobKind(StrEnum):
     """Tell a webhook of an event."""
 
 
+class KeyState(StrEnum):
+    """What is known of a request that had an idempotency key."""
+
+    RUNNING = "running"
+    """It is being carried out, or its process was killed: its lease tells."""
+    DONE = "done"
+    """What it writes is committed, but its answer is not kept (yet)."""
+    ANSWERED = "answered"
+
+
 class ChangeOp(StrEnum):
     """What a replica must do."""
 
@@ -345,6 +355,13 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_digest: Mapped[str] = mapped_column(String(64))
     response: Mapped[dict[str, Any]]
+    state: Mapped[KeyState] = mapped_column(
+        named(KeyState), default=KeyState.ANSWERED, server_default=KeyState.ANSWERED
+    )
+    claim: Mapped[UUID | None]
+    """Which of several requests at once carries it out."""
+    lease_until: Mapped[datetime | None]
+    """When another request may carry it out, if nothing was committed until then."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -39,18 +39,20 @@ class ResumableUpload(Base):
     job_id: Mapped[UUID | None]
     reason: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[str | None] = mapped_column(Text)
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class UploadPart(Base):
-    """A piece that is durable."""
+    """A piece of an upload. Its row comes first, so that no piece is ever without one."""
 
     __tablename__ = "upload_parts"
 
-    upload_id: Mapped[UUID] = mapped_column(ForeignKey("resumable_uploads.id"), primary_key=True)
-    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    """Where its bytes lie."""
+    upload_id: Mapped[UUID] = mapped_column(ForeignKey("resumable_uploads.id"), index=True)
+    start: Mapped[int] = mapped_column(BigInteger)
     """Offset of its first byte."""
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    name: Mapped[str] = mapped_column(Text)
-    """Where its bytes lie."""
+    is_acknowledged: Mapped[bool] = mapped_column(default=False)
+    """Whether it is durable, and counted in the offset."""

@@ -12,7 +12,7 @@ from service.access import make_login_token
 from service.catalog.job_queries import claim_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import Blob, BlobState, IdempotencyKey, LoginToken, utc_now
-from service.uploads import IdempotencyToken
+from service.idempotency import IdempotencyToken
 from tests.factories import derive, ingest, stage
 
 GRACE_S = 100.0

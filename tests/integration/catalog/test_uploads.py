@@ -13,8 +13,8 @@ from service.catalog.job_queries import claim_job, fail_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import Blob, BlobState, Embedding, Job, JobState, Video, VideoState
 from service.errors import ConflictError, InvalidInputError, UnavailableError
+from service.idempotency import IdempotencyToken
 from service.jobs import JobSender
-from service.uploads import IdempotencyToken
 from tests import factories
 from tests.factories import ingest, register_bundle, stage
 
