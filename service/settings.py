@@ -26,6 +26,31 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="Address in links, if behind a proxy.")
     login_link_ttl_s: int = Field(3600, gt=0, description="How long the one-time login link works.")
     session_ttl_s: int = Field(14 * 86400, gt=0, description="How long a browser stays logged in.")
+    allowed_hosts: str = Field(
+        "", description="Other names it answers to, as `a.example, *.b.example`."
+    )
+    cors_origins: str = Field(
+        "", description="Sites whose pages may ask with a key, as `https://a.example`; none."
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=0, description="Requests of one key; 0 = any number. 6000; on loopback any number."
+    )
+    searches_per_minute: int | None = Field(
+        None, ge=0, description="Searches of one key; 0 = any number. 1200; on loopback any number."
+    )
+    failures_per_minute: int = Field(
+        30, ge=0, description="Wrong keys from one address until 429; 0 = any number."
+    )
+    oidc_issuer: str | None = Field(
+        None, description="OpenID Connect provider whose bearer tokens are accepted; none if unset."
+    )
+    oidc_audience: str | None = Field(None, description="What these tokens must be made for.")
+    oidc_scope_claim: str = Field(
+        "scope", description="Where their scopes are, as `scope` or `realm_access.roles`."
+    )
+    oidc_scope_prefix: str = Field(
+        "reelseek:", description="What comes before `search`, `read`, `write`, `admin` there."
+    )
     quota_upload_bytes_per_day: int | None = Field(
         None, gt=0, description="Bytes that one key may upload in a day of UTC; unbounded if unset."
     )
@@ -89,7 +114,7 @@ class Settings(BaseSettings):
         "proxy", description="Send videos through the API, or browsers to the store itself."
     )
     media_link_ttl_s: int = Field(
-        900, gt=0, le=604_800, description="How long a link to the store itself works."
+        3600, gt=0, le=604_800, description="How long a link to the store itself works."
     )
 
     # The model
@@ -234,6 +259,16 @@ class Settings(BaseSettings):
     )
 
     @property
+    def allowed_host_names(self) -> list[str]:
+        """The names of `allowed_hosts`."""
+        return _listed(self.allowed_hosts)
+
+    @property
+    def cors_origin_list(self) -> list[str]:
+        """The sites of `cors_origins`."""
+        return _listed(self.cors_origins)
+
+    @property
     def sqlalchemy_url(self) -> str:
         """The database's URL."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'reelseek.sqlite'}"
@@ -242,3 +277,7 @@ class Settings(BaseSettings):
     def bundle_path(self) -> Path:
         """The folder of the configured bundle, or of the one that comes along."""
         return self.bundle or Path(__file__).parents[1] / "model" / "bundled"
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
