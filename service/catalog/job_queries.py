@@ -19,6 +19,7 @@ from service.catalog.tables import (
 from service.errors import NotFoundError, UnavailableError
 
 MAX_ATTEMPTS = 3
+LEASE_S = 30.0
 MAX_DETAIL = 2000
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 WORKER_LOST = "worker_lost"
@@ -79,7 +80,7 @@ def claim_job(
     """
     job = session.scalar(
         update(Job)
-        .where(Job.id == job_id, _waits(), Job.attempts < max_attempts)
+        .where(Job.id == job_id, _waits(lease_s), Job.attempts < max_attempts)
         .values(
             state=JobState.RUNNING,
             fence=Job.fence + 1,
@@ -225,15 +226,17 @@ def release_job(session: Session, job_id: UUID, fence: int) -> None:
     _set_video_state(session, job, VideoState.PROCESSING, VideoState.QUEUED)
 
 
-def fail_poisoned_jobs(session: Session, *, max_attempts: int = MAX_ATTEMPTS) -> list[Job]:
+def fail_poisoned_jobs(
+    session: Session, *, lease_s: float = LEASE_S, max_attempts: int = MAX_ATTEMPTS
+) -> list[Job]:
     """Give up jobs whose last attempt ended without a word, as when they kill their worker.
 
     Also those that wait although fewer attempts are allowed by now: nobody may claim them.
     """
-    is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
+    is_free = or_(Job.state == JobState.QUEUED, _is_abandoned(lease_s))
     poisoned = session.scalars(
         select(Job)
-        .where(or_(Job.state == JobState.QUEUED, is_over), Job.attempts >= max_attempts)
+        .where(is_free, Job.attempts >= max_attempts)
         .order_by(Job.id)
         .with_for_update(skip_locked=True)
     ).all()
@@ -244,7 +247,12 @@ def fail_poisoned_jobs(session: Session, *, max_attempts: int = MAX_ATTEMPTS) ->
 
 
 def due_jobs(
-    session: Session, *, limit: int = 20, first_after_s: float = 5.0, again_after_s: float = 60.0
+    session: Session,
+    *,
+    limit: int = 20,
+    first_after_s: float = 5.0,
+    again_after_s: float = 60.0,
+    lease_s: float = LEASE_S,
 ) -> list[Job]:
     """Return jobs whose message seems lost: waiting for a while, or with a lease that is over.
 
@@ -257,13 +265,24 @@ def due_jobs(
         limit: how many of the oldest open jobs of each kind are looked at.
         first_after_s: age from which a job is sent again for the first time.
         again_after_s: time between two messages for the same job.
+        lease_s: how long workers hold a job without a word.
     """
     oldest = [
-        select(Job.id).where(Job.kind == kind, _waits()).order_by(Job.created_at).limit(limit)
+        select(Job.id)
+        .where(Job.kind == kind, _waits(lease_s))
+        .order_by(Job.created_at)
+        .limit(limit)
         for kind in JobKind
     ]
-    was_not_sent = and_(Job.sent_at.is_(None), Job.created_at < database_time(-first_after_s))
-    is_sent_long_ago = Job.sent_at < database_time(-again_after_s)
+    is_old = or_(
+        Job.created_at < database_time(-first_after_s),
+        Job.created_at > database_time(again_after_s),  # the clock was set back
+    )
+    was_not_sent = and_(Job.sent_at.is_(None), is_old)
+    is_sent_long_ago = or_(
+        Job.sent_at < database_time(-again_after_s),
+        Job.sent_at > database_time(again_after_s),
+    )
     was_sent_before_it_ran = Job.sent_at < Job.lease_until
     return list(
         session.scalars(
@@ -275,9 +294,11 @@ def due_jobs(
     )
 
 
-def oldest_waiting(session: Session, kind: JobKind, *, but: Collection[UUID]) -> UUID | None:
+def oldest_waiting(
+    session: Session, kind: JobKind, *, but: Collection[UUID], lease_s: float = LEASE_S
+) -> UUID | None:
     """Return the job of a kind that waits for longest, whatever was sent for it."""
-    found = select(Job.id).where(Job.kind == kind, _waits(), Job.id.not_in(list(but)))
+    found = select(Job.id).where(Job.kind == kind, _waits(lease_s), Job.id.not_in(list(but)))
     return session.scalar(found.order_by(Job.created_at, Job.id).limit(1))
 
 
@@ -354,8 +375,20 @@ def _set_video_state(session: Session, job: Job, before: VideoState, after: Vide
     )
 
 
-def _waits() -> ColumnElement[bool]:
+def _waits(lease_s: float) -> ColumnElement[bool]:
     """Nobody works on it: it is queued and due, or the lease of whoever had it is over."""
     is_due = or_(Job.not_before.is_(None), Job.not_before <= database_time())
-    is_over = and_(Job.state == JobState.RUNNING, Job.lease_until < database_time())
-    return or_(and_(Job.state == JobState.QUEUED, is_due), is_over)
+    return or_(and_(Job.state == JobState.QUEUED, is_due), _is_abandoned(lease_s))
+
+
+def _is_abandoned(lease_s: float) -> ColumnElement[bool]:
+    """It runs, but whoever had it was silent for longer than the lease.
+
+    A lease that ends farther away than any could is from before the clock was set back: its
+    worker, if it lives, shortens it within a third of a lease.
+    """
+    is_over = or_(
+        Job.lease_until < database_time(),
+        Job.lease_until > database_time(2 * lease_s),
+    )
+    return and_(Job.state == JobState.RUNNING, is_over)

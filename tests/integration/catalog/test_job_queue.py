@@ -1,6 +1,7 @@
 """The jobs table is the queue: who may work on what, and until when."""
 
 import threading
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from service.catalog.job_queries import (
     requeue_job,
 )
 from service.catalog.session import in_transaction
-from service.catalog.tables import Job, JobKind, JobState, Video, VideoState
+from service.catalog.tables import Job, JobKind, JobState, Video, VideoState, utc_now
 from service.errors import NotFoundError
 
 
@@ -190,6 +191,27 @@ def test_a_job_of_a_lost_worker_is_due(sessions, job_id):
         mark_sent(session, [job_id])
     claim(sessions, job_id, lease_s=0.001)
     assert due(sessions) == [job_id]
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_over(sessions, job_id):
+    first = claim(sessions, job_id)
+    set_ahead(sessions, job_id, "lease_until")
+
+    assert due(sessions, first_after_s=-1) == [job_id]
+    assert claim(sessions, job_id).fence == first.fence + 1
+
+
+@pytest.mark.parametrize("column", ["created_at", "sent_at"])
+def test_a_job_from_before_the_clock_was_set_back_is_sent_again(sessions, job_id, column):
+    set_ahead(sessions, job_id, column)
+
+    assert due(sessions) == [job_id]
+
+
+def set_ahead(sessions, job_id, column):
+    """Let a time lie an hour ahead, as if the clock had been set back since."""
+    with sessions.begin() as session:
+        setattr(session.get_one(Job, job_id), column, utc_now() + timedelta(hours=1))
 
 
 def test_a_running_job_is_not_due(sessions, job_id):
