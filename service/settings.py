@@ -130,6 +130,12 @@ class Settings(BaseSettings):
     upload_min_bytes_per_s: int = Field(
         1024, ge=0, description="A body that comes slower than this is ended; 0 = never."
     )
+    upload_expires_s: int = Field(
+        86400, gt=0, description="A resumable upload that stands still for so long is forgotten."
+    )
+    upload_piece_bytes: int = Field(
+        64 * MIB, gt=0, description="Most of a resumable upload that a crash can make come again."
+    )
     uploads_open: int = Field(
         600, ge=1, le=10_000, description="Uploads that one API receives at once; then 503."
     )
