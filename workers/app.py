@@ -42,6 +42,8 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.is_tuning = threading.Lock()
+        # one thread is left to webhooks: a large file must not hold up what they are told
+        self.importers = threading.BoundedSemaphore(max(1, settings.courier_concurrency - 1))
         self.has_stopped = threading.Event()
         self._lock = threading.Lock()
         self._resources: Resources | None = None
@@ -85,6 +87,12 @@ class Process:
                 self.sweeper.sweep()
             except Exception:  # the database is away, say; the next time will do
                 log.exception("sweep_failed")
+
+    def keep_waking(self) -> None:
+        """Wake couriers for what webhooks are to be told."""
+        from workers.delivering import keep_waking  # noqa: PLC0415 (after the last fork)
+
+        keep_waking(self.resources, self.has_stopped)
 
     def close(self) -> None:
         """Give everything back."""
@@ -145,11 +153,16 @@ def evaluate(job_id: str) -> None:
 
 
 @app.task(name=Task.IMPORT)
-def import_videos(job_id: str) -> None:
-    """Fetch the videos of one import."""
+def import_videos(_job_id: str) -> None:
+    """Fetch the videos of the imports that wait, in the order in which they were asked."""
     from workers.importing import import_videos as work  # noqa: PLC0415 (after the last fork)
 
-    run_job(UUID(job_id), work, process.resources)
+    if not process.importers.acquire(blocking=False):
+        return
+    try:
+        run_in_line(JobKind.IMPORT, work, process.resources)
+    finally:
+        process.importers.release()
 
 
 @app.task(name=Task.DELIVER)
@@ -196,6 +209,8 @@ def sweep_at_once(**_: Any) -> None:
     app.send_task(Task.SWEEP)
     if str(Queue.MAINTENANCE) in queues:
         threading.Thread(target=process.keep_sweeping, name="sweeps", daemon=True).start()
+    if str(Queue.ERRANDS) in queues:
+        threading.Thread(target=process.keep_waking, name="wakes", daemon=True).start()
 
 
 @signals.worker_shutting_down.connect

@@ -31,6 +31,7 @@ from service.catalog.tables import (
     ModelVersion,
     utc_now,
 )
+from service.catalog.webhook_queries import Event, announce
 from service.errors import ConflictError, NotFoundError
 
 MOST_KEPT = 2
@@ -242,6 +243,12 @@ def switch_now(session: Session, activation: Activation, *, kept_for_s: float) -
         )
     )
     add_runs_after_switch(session, created_by=activation.created_by)
+    switched = {
+        "activation_id": str(activation.id),
+        "generation_id": str(new.id),
+        "model_version_id": str(new.model_version_id),
+    }
+    announce(session, Event.MODEL_ACTIVATED, switched)
     append_change(session, ChangeOp.PROMOTE, generation_id=new.id)
     return True
 

@@ -34,6 +34,7 @@ from service.catalog.tables import (
     VideoState,
     utc_now,
 )
+from service.catalog.webhook_queries import announce_video
 from service.errors import NotFoundError
 
 
@@ -137,6 +138,7 @@ def commit_ingest(session: Session, job_id: UUID, fence: int, ingested: Ingested
     job.reason, job.detail, job.lease_until = ingested.reason, ingested.detail, None
     session.flush()
     session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
+    announce_video(session, video)
     seq = append_change(
         session,
         ChangeOp.UPSERT,
@@ -177,6 +179,7 @@ def delete_video(session: Session, video_id: UUID) -> int:
     video.state, video.version = VideoState.DELETED, video.version + 1
     video.derived, video.num_segments = None, 0
     video.deleted_at = video.updated_at = utc_now()
+    announce_video(session, video)
     return append_change(session, ChangeOp.DELETE, video_id=video_id, video_version=video.version)
 
 

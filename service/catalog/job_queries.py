@@ -16,6 +16,7 @@ from service.catalog.tables import (
     Video,
     VideoState,
 )
+from service.catalog.webhook_queries import announce_failure
 from service.errors import NotFoundError, UnavailableError
 
 MAX_ATTEMPTS = 3
@@ -342,6 +343,7 @@ def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
                 updated_at=database_time(),
             )
         )
+    announce_failure(session, job)
 
 
 def give_up_generation(session: Session, generation_id: UUID) -> None:

@@ -15,6 +15,7 @@ from service.catalog.job_queries import OPEN, lock_own_job
 from service.catalog.quoted_queries import lock_tuning, with_what_is_left
 from service.catalog.tables import Blob, Generation, Job, JobKind, JobState, ModelVersion, Video
 from service.catalog.tuning_tables import Tuning, TuningPair
+from service.catalog.webhook_queries import announce_tuning
 from service.errors import ConflictError, NotFoundError
 
 
@@ -162,6 +163,7 @@ def cancel_tuning(session: Session, tuning_id: UUID) -> None:
     job.state, job.lease_until = JobState.CANCELLED, None
     session.flush()
     session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
+    announce_tuning(session, tuning_id, JobState.CANCELLED)
 
 
 # --- pairs
@@ -258,7 +260,7 @@ def finish_tuning(session: Session, job_id: UUID, fence: int) -> None:
     Raises:
         LostLeaseError: the job is not this worker's any more.
     """
-    lock_own_job(session, job_id, fence)
+    job = lock_own_job(session, job_id, fence)
     session.execute(
         update(Job)
         .where(Job.id == job_id)
@@ -271,6 +273,7 @@ def finish_tuning(session: Session, job_id: UUID, fence: int) -> None:
             finished_at=database_time(),
         )
     )
+    announce_tuning(session, job.subject_id, JobState.DONE)
 
 
 def ended_tunings(
