@@ -1,13 +1,10 @@
 """The composition root of the API: `uvicorn --factory service.main:create_app`."""
 
 import logging
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -15,7 +12,9 @@ from fastapi import FastAPI
 from service import log as logs
 from service.api import (
     activations,
+    audit_events,
     captions,
+    cors,
     evaluations,
     explain,
     feedback,
@@ -23,6 +22,7 @@ from service.api import (
     keys,
     media,
     models,
+    once,
     page,
     problems,
     reference,
@@ -34,14 +34,20 @@ from service.api import (
     tunings,
     uploads,
     videos,
+    webhooks,
 )
+from service.api.admission import Admission, limits_of
+from service.api.auditing import AuditTrail
+from service.api.headers import SecurityHeaders
+from service.api.hosts import HostGuard
 from service.api.metrics import Metrics
-from service.api.middleware import BodyLimit, HostGuard, RequestContext
+from service.api.middleware import BodyLimit, RequestContext
+from service.api.patience import SlowBodies
 from service.settings import Settings
 
 WEB = Path(__file__).parent / "web"
 THREADS = 100
-"""Routes that may run at once; searches and uploads have gates of their own."""
+"""Routes that may run at once; searches and uploads have threads of their own."""
 DESCRIPTION = "Self-hosted search for moments in your own videos, by what happens in them."
 
 
@@ -68,9 +74,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     reference.describe(app)
+    once.install(app)
+    app.add_middleware(
+        SlowBodies,
+        idle_s=settings.upload_idle_s,
+        min_bytes_per_s=settings.upload_min_bytes_per_s,
+    )
     app.add_middleware(BodyLimit)
+    app.add_middleware(Admission, limits=limits_of(settings))
+    app.add_middleware(AuditTrail)
+    cors.install(app, settings)
     app.add_middleware(HostGuard, settings=settings)
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, headers=SecurityHeaders(settings))
     for routes in (
         uploads,
         videos,
@@ -86,6 +101,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         evaluations,
         session,
         keys,
+        audit_events,
+        webhooks,
         system,
         replicas,
         reference,
@@ -104,36 +121,11 @@ def _lifespan(
         running = await anyio.to_thread.run_sync(startup.start, settings, metrics)
         app.state.shared = running.state
         try:
-            with _before_shutdown(running.state.feed.close_streams):
+            with running.state.drain.on_signals(
+                notice_s=settings.drain_notice_s, close_streams=running.state.feed.close_streams
+            ):
                 yield
         finally:
             await anyio.to_thread.run_sync(running.stop)
 
     return lifespan
-
-
-@contextmanager
-def _before_shutdown(close_streams: Callable[[], None]) -> Iterator[None]:
-    """End event streams as soon as the server is told to stop.
-
-    A server waits for open answers before it tells the application that it stops, and streams
-    would stay open until their jobs end.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    found = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
-    previous = {kind: handler for kind, handler in found.items() if callable(handler)}
-
-    def stop(kind: int, frame: FrameType | None) -> None:
-        # in a thread: the main one may be holding the lock that this takes
-        threading.Thread(target=close_streams, name="close-streams").start()
-        previous[signal.Signals(kind)](kind, frame)
-
-    for kind in previous:
-        signal.signal(kind, stop)
-    try:
-        yield
-    finally:
-        for kind, handler in previous.items():
-            signal.signal(kind, handler)

@@ -1,6 +1,7 @@
 """What routes ask for: the shared state, transactions, and who is asking."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -11,12 +12,15 @@ from sqlalchemy.orm import Session
 
 from service import access
 from service.access import Principal, Scope
+from service.api import auditing, rates
+from service.api.rates import Policy
 from service.api.state import State
 from service.errors import ForbiddenError, UnauthenticatedError
 from service.settings import Settings
 
 COOKIE = "reelseek_session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+SEARCHES = "/v1/search"
 
 _bearer = HTTPBearer(auto_error=False, description="An API key.")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A browser's session.")
@@ -47,27 +51,68 @@ def get_principal(
     _bearer_key: Annotated[object, Depends(_bearer)],
     session_token: Annotated[str | None, Depends(_cookie)],
 ) -> Principal:
-    """Find out who is asking, by API key or by the cookie of a browser.
+    """Find out who is asking, by API key, token or the cookie of a browser, and count it.
 
     Raises:
         UnauthenticatedError: nobody we know.
         ForbiddenError: another site made the browser send this.
+        TooManyRequestsError: more than the key may send; too many wrong keys from this address.
     """
     header = request.headers.get("authorization")
-    if header is not None:
-        scheme, _, key = header.partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise UnauthenticatedError("Send the API key as `Authorization: Bearer KEY`.")
-        with state.reads() as session:
-            return access.authenticate(session, key.strip(), settings=state.settings)
-    if session_token:
-        if request.method not in SAFE_METHODS:
-            check_origin(request, state.settings)
-        with state.reads() as session:
-            return access.authenticate_session(session, session_token)
-    raise UnauthenticatedError(
-        "This needs an API key, sent as `Authorization: Bearer KEY`, or a login."
-    )
+    with failures_counted(request, state):
+        if header is not None:
+            principal = _by_header(state, header)
+        elif session_token:
+            principal = _by_cookie(request, state, session_token)
+        else:
+            principal = None
+    if principal is None:
+        raise UnauthenticatedError(
+            "This needs an API key, sent as `Authorization: Bearer KEY`, or a login."
+        )
+    request.state.key_id = principal.key_id
+    policy = Policy.SEARCHES if request.url.path.startswith(SEARCHES) else Policy.REQUESTS
+    standing = state.rates.count(principal, policy)
+    if standing is not None:
+        request.state.rate_headers = standing.headers()
+    rates.refuse_if_over(standing)
+    state.key_use.note(key_of(principal))
+    return principal
+
+
+@contextmanager
+def failures_counted(request: Request, state: State) -> Iterator[None]:
+    """Count it for the address if nobody we know is asking.
+
+    Raises:
+        TooManyRequestsError: instead of UnauthenticatedError, after too many.
+    """
+    try:
+        yield
+    except UnauthenticatedError:
+        standing = state.rates.count_failure(request.client.host if request.client else None)
+        rates.refuse_if_over(standing)
+        raise
+
+
+def _by_header(state: State, header: str) -> Principal:
+    scheme, _, key = header.partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key:
+        raise UnauthenticatedError("Send the API key as `Authorization: Bearer KEY`.")
+    if state.tokens is not None and state.tokens.is_one(key):
+        return state.tokens.authenticate(key)
+    with state.reads() as session:
+        return access.authenticate(session, key, settings=state.settings)
+
+
+def _by_cookie(request: Request, state: State, token: str) -> Principal:
+    if request.method not in SAFE_METHODS:
+        check_origin(request, state.settings)
+    elif request.headers.get("sec-fetch-site") == "cross-site":
+        raise _cross_site()
+    with state.reads() as session:
+        return access.authenticate_session(session, token)
 
 
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
@@ -100,7 +145,18 @@ ReadAccess = Annotated[Principal, Depends(Require(Scope.READ))]
 MediaAccess = Annotated[Principal, Depends(Require(Scope.READ, Scope.SEARCH))]
 """Whoever may search may also look at what was found."""
 WriteAccess = Annotated[Principal, Depends(Require(Scope.WRITE))]
-AdminAccess = Annotated[Principal, Depends(Require(Scope.ADMIN))]
+KeyAdmin = Annotated[Principal, Depends(Require(Scope.ADMIN))]
+"""An admin whose use case writes the audit log itself."""
+
+
+async def audited(request: Request, state: StateDep, principal: KeyAdmin) -> Principal:
+    """Let what an admin does be recorded, unless it only reads."""
+    if request.method not in SAFE_METHODS:
+        auditing.note(request, principal, state.sessions)
+    return principal
+
+
+AdminAccess = Annotated[Principal, Depends(audited)]
 
 
 def key_of(principal: Principal) -> UUID | None:
@@ -124,10 +180,14 @@ def check_origin(request: Request, settings: Settings) -> None:
         public = urlsplit(settings.public_url)
         own.add(f"{public.scheme}://{public.netloc}")
     if request.headers.get("origin") not in own:
-        raise ForbiddenError(
-            "This came from another site. Programs should send an API key, not a cookie.",
-            reason="cross_site_request",
-        )
+        raise _cross_site()
+
+
+def _cross_site() -> ForbiddenError:
+    return ForbiddenError(
+        "This came from another site. Programs should send an API key, not a cookie.",
+        reason="cross_site_request",
+    )
 
 
 def is_https(request: Request, settings: Settings) -> bool:

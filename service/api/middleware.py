@@ -1,10 +1,8 @@
-"""What happens around every request: its id, its log line, who may name this host, large bodies."""
+"""What happens around every request: its id, its log line, its headers, large bodies."""
 
 import re
 import time
 from http import HTTPStatus
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
@@ -13,15 +11,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.api.headers import SecurityHeaders
 from service.api.metrics import Metrics
 from service.log import REQUEST_ID
-from service.settings import Settings
 
 log = structlog.get_logger()
 
 BODY_LIMIT_BYTES = 1024 * 1024
-UPLOAD = ("POST", "/v1/videos")
-"""The one request whose body is streamed and has a limit of its own."""
+STREAMED = re.compile(r"POST /v1/videos(/batch)?|(POST|PATCH) /v1/uploads(/.*)?")
+"""Requests whose body is streamed and has a limit of its own."""
 LARGER = {
     ("POST", "/v1/evaluation-sets"): 16 * BODY_LIMIT_BYTES,
     ("POST", "/v1/evaluation-sets/import"): 16 * BODY_LIMIT_BYTES,
@@ -36,9 +34,10 @@ QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
 class RequestContext:
     """Give each request an id, one log line, its figures, and a problem where the code fails."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, headers: SecurityHeaders) -> None:
         self.app = app
         self.metrics = metrics
+        self.headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,10 +54,9 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers.setdefault("Referrer-Policy", "no-referrer")
-                headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-                headers.setdefault("Cache-Control", "no-store")
+                self.headers.add_to(headers)
+                for name, value in scope["state"].get("rate_headers", {}).items():
+                    headers[name] = value
             await send(message)
 
         with structlog.contextvars.bound_contextvars(**{REQUEST_ID: request_id}):
@@ -89,37 +87,6 @@ class RequestContext:
         )
 
 
-class HostGuard:
-    """Refuse requests for other hosts when we listen on loopback.
-
-    A page of the internet can let its own name point to 127.0.0.1 (DNS rebinding) and would
-    then be of our origin; the Host header is what it can't choose.
-    """
-
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
-        self.app = app
-        self.allowed = allowed_hosts(settings)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self.allowed is None or self._is_allowed(scope):
-            await self.app(scope, receive, send)
-            return
-        answer = problems.build(
-            HTTPStatus.MISDIRECTED_REQUEST,
-            detail="This server answers only under its own address; REELSEEK_PUBLIC_URL adds one.",
-            reason="host_not_allowed",
-            request_id=scope["state"]["request_id"],
-        )
-        await answer(scope, receive, send)
-
-    def _is_allowed(self, scope: Scope) -> bool:
-        host = Headers(scope=scope).get("host", "")
-        try:
-            return (urlsplit(f"//{host}").hostname or "") in (self.allowed or ())
-        except ValueError:
-            return False
-
-
 class BodyLimit:
     """Stop reading a body that is larger than any of our JSON can be."""
 
@@ -128,7 +95,7 @@ class BodyLimit:
         self.limit_bytes = limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"], scope["path"]) == UPLOAD:
+        if scope["type"] != "http" or STREAMED.fullmatch(f"{scope['method']} {scope['path']}"):
             await self.app(scope, receive, send)
             return
         num_bytes = 0
@@ -147,25 +114,6 @@ class BodyLimit:
             return message
 
         await self.app(scope, receive_some, send)
-
-
-def allowed_hosts(settings: Settings) -> frozenset[str] | None:
-    """Return the host names that we answer to, or None for any."""
-    if not is_loopback(settings.host):
-        return None
-    public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    own = {"localhost", "127.0.0.1", "::1", settings.host.lower().strip("[]")}
-    return frozenset(own | ({public} if public else set()))
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only programs of this machine reach the address."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _request_id(given: str | None) -> str:

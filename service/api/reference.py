@@ -22,8 +22,13 @@ INTRODUCTION = (
 )
 
 
-FAILURES = {"422": "Unprocessable Content", "500": "Internal Server Error"}
+FAILURES = {
+    "422": "Unprocessable Content",
+    "429": "Too Many Requests",
+    "500": "Internal Server Error",
+}
 """What FastAPI describes in its own form, and what any route may answer."""
+OF_ANY_ROUTE = {"429", "500"}
 CONFLICT = {
     "description": "Conflict",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -55,7 +60,7 @@ def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
             if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ())):
                 operation["responses"].setdefault("409", CONFLICT)
             for status, words in FAILURES.items():
-                if status == "500" or status in operation["responses"]:
+                if status in OF_ANY_ROUTE or status in operation["responses"]:
                     operation["responses"][status] = {
                         "description": words,
                         "content": {MEDIA_TYPE: {"schema": reference}},

@@ -9,9 +9,17 @@ from pydantic import BaseModel, Field, StringConstraints
 from service import access
 from service.access import Scope
 from service.api import problems
-from service.api.deps import COOKIE, PrincipalDep, StateDep, check_origin, is_https
+from service.api.auditing import actor_of
+from service.api.deps import (
+    COOKIE,
+    PrincipalDep,
+    StateDep,
+    check_origin,
+    failures_counted,
+    is_https,
+)
 from service.api.schemas import Body
-from service.errors import ForbiddenError, UnauthenticatedError
+from service.errors import ForbiddenError, TooManyRequestsError, UnauthenticatedError
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 
@@ -28,13 +36,21 @@ class SessionOut(BaseModel):
     scopes: list[Scope] = Field(description="What may be done.")
 
 
-@router.post("", responses=problems.responses(UnauthenticatedError, ForbiddenError))
+@router.post(
+    "", responses=problems.responses(UnauthenticatedError, ForbiddenError, TooManyRequestsError)
+)
 def log_in(login: LoginIn, request: Request, response: Response, state: StateDep) -> SessionOut:
     """Exchange the secret of a one-time link (`/#login=TOKEN`) for a session cookie."""
     if "origin" in request.headers:
         check_origin(request, state.settings)
     ttl_s = state.settings.session_ttl_s
-    token = access.redeem_login_token(state.sessions, login.token, session_ttl_s=ttl_s)
+    with failures_counted(request, state):
+        token = access.redeem_login_token(
+            state.sessions,
+            login.token,
+            session_ttl_s=ttl_s,
+            actor=actor_of(request, "login-link"),
+        )
     response.set_cookie(
         COOKIE,
         token,

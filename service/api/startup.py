@@ -9,9 +9,13 @@ import structlog
 from sqlalchemy import Engine
 
 from service import access
+from service.access import oidc
+from service.api.admission import SEARCH_THREADS
 from service.api.events import JOBS, Feed
 from service.api.jobs import read_watched
+from service.api.key_use import KeyUse
 from service.api.metrics import Metrics
+from service.api.rates import Rates
 from service.api.state import Gate, SearchParts, State
 from service.api.system import describe_replica, read_figures
 from service.api.tuning_events import TUNINGS, TuningReader
@@ -37,14 +41,14 @@ from service.quotas import Quotas
 from service.registry import Registry
 from service.search import ClipStore
 from service.settings import Settings
-from service.storage import Storage
+from service.storage import open_storage
 
 log = structlog.get_logger()
 
 CURSORS = "cursors"
-SEARCH_THREADS = 32
 UPLOAD_THREADS = 8
-UPLOADS_WAITING = 200
+SEARCH_PATIENCE_S = 5.0
+"""A search that finds no thread for so long would be too late for whoever asks."""
 ESTIMATES_WAITING = 4
 
 
@@ -64,6 +68,7 @@ class Running:
     def start(self) -> None:
         """Start the threads; returns at once, while the model is still being loaded."""
         self.state.feed.start()
+        self.state.key_use.start()
         self._loader.start()
         self._presence.start()
 
@@ -79,6 +84,7 @@ class Running:
         if self._encoder is not None:
             self._encoder.close()
         self.state.sender.close()
+        self.state.key_use.stop()
         self._engine.dispose()
 
     def _load_search(self) -> None:
@@ -114,18 +120,14 @@ class Running:
 
 def start(settings: Settings, metrics: Metrics) -> Running:
     """Open everything; the schema must be there already (`reelseek migrate`)."""
-    engine = make_engine(settings.sqlalchemy_url)
+    engine = make_engine(settings.sqlalchemy_url, wait_s=settings.database_wait_s)
     try:
         warn_of_forgetful_database(engine)
         sessions, reads = make_sessions(engine), make_read_sessions(engine)
         new_key = access.ensure_admin_key(sessions, settings)
         if new_key is not None:
             _show_once(new_key)
-        storage = Storage(
-            settings.data_dir,
-            limit_bytes=settings.upload_limit_bytes,
-            reserve_bytes=settings.disk_reserve_bytes,
-        )
+        storage = open_storage(settings)
         state = State(
             settings=settings,
             sessions=sessions,
@@ -134,13 +136,24 @@ def start(settings: Settings, metrics: Metrics) -> Running:
             clips=ClipStore(storage),
             sender=JobSender(settings),
             search_parts=SearchParts(),
-            feed=Feed({JOBS: partial(read_watched, reads), TUNINGS: TuningReader(reads)}),
+            feed=Feed(
+                {JOBS: partial(read_watched, reads), TUNINGS: TuningReader(reads)},
+                limit=settings.event_streams,
+                limit_per_owner=settings.event_streams_per_key,
+            ),
             metrics=metrics,
-            uploads=Gate(threads=UPLOAD_THREADS, waiting=UPLOADS_WAITING),
-            searches=Gate(threads=SEARCH_THREADS, waiting=settings.search_queue),
+            uploads=Gate(threads=UPLOAD_THREADS, waiting=settings.uploads_open),
+            searches=Gate(
+                threads=SEARCH_THREADS,
+                waiting=settings.search_queue,
+                patience_s=SEARCH_PATIENCE_S,
+            ),
             estimates=Gate(threads=1, waiting=ESTIMATES_WAITING),
             cursor_key=access.ensure_secret(sessions, CURSORS),
             quotas=Quotas.of(settings),
+            rates=Rates(settings),
+            key_use=KeyUse(sessions),
+            tokens=oidc.open_reader(settings),
         )
     except BaseException:
         engine.dispose()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from service.access import Scope
 from service.api import problems
 from service.api.deps import COOKIE, MediaAccess, ReadSessionDep, Require, StateDep, get_principal
-from service.api.middleware import is_loopback
+from service.api.hosts import is_loopback
 from service.api.state import State
 from service.catalog import change_queries, generation_queries, status_queries
 from service.errors import ForbiddenError, UnauthenticatedError, UnavailableError
@@ -81,6 +81,7 @@ async def read_health() -> HealthOut:
 @router.get("/readyz", responses=problems.responses(UnavailableError))
 def read_readiness(state: StateDep, session: ReadSessionDep) -> HealthOut:
     """Answer 200 when searches would be answered: database, model and index are there."""
+    state.drain.check()
     status_queries.ping(session)
     state.search_parts.get()
     return HealthOut()

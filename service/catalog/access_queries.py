@@ -1,10 +1,13 @@
 """API keys, login tokens, browser sessions and shared secrets; only digests of the first three."""
 
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.blob_queries import insert_of
@@ -18,9 +21,20 @@ class TokenPurpose(StrEnum):
     SESSION = "session"
 
 
-def add_key(session: Session, *, name: str, digest: str, scopes: list[str]) -> ApiKey:
+@dataclass(frozen=True, kw_only=True)
+class KeyRow:
+    """What is kept of a new key, beside its digest."""
+
+    name: str
+    scopes: list[str]
+    limits: dict[str, Any] | None
+    expires_at: datetime | None
+    created_by: str
+
+
+def add_key(session: Session, digest: str, row: KeyRow) -> ApiKey:
     """Keep a new API key."""
-    key = ApiKey(name=name, digest=digest, scopes=scopes)
+    key = ApiKey(digest=digest, **asdict(row))
     session.add(key)
     session.flush()
     return key
@@ -30,6 +44,23 @@ def find_key(session: Session, digest: str) -> ApiKey | None:
     """Return the key with this digest, if it was not revoked."""
     return session.scalar(
         select(ApiKey).where(ApiKey.digest == digest, ApiKey.revoked_at.is_(None))
+    )
+
+
+def lock_key(session: Session, key_id: UUID) -> ApiKey | None:
+    """Return a key that was not revoked, locked until the commit."""
+    return session.scalar(
+        select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).with_for_update()
+    )
+
+
+def note_use(session: Session, key_ids: Collection[UUID], at: datetime) -> None:
+    """Write when keys were last used; a later time that is there stays."""
+    session.execute(
+        update(ApiKey)
+        .where(ApiKey.id.in_(key_ids), or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < at))
+        .values(last_used_at=at)
+        .execution_options(synchronize_session=False)
     )
 
 
