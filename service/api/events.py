@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,6 +20,8 @@ from service.errors import UnavailableError
 log = structlog.get_logger()
 
 POLL_S = 0.3
+REST_PER_WORK = 9
+"""The feed rests so many times longer than it reads."""
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 STREAMS_LIMIT = 1000
@@ -74,10 +77,20 @@ class Feed:
 
     Args:
         readers: by kind, what returns the states of such things.
+        limit: streams at most.
+        limit_per_owner: of one key or login at most.
     """
 
-    def __init__(self, readers: Mapping[str, Read]) -> None:
+    def __init__(
+        self,
+        readers: Mapping[str, Read],
+        *,
+        limit: int = STREAMS_LIMIT,
+        limit_per_owner: int = STREAMS_LIMIT,
+    ) -> None:
         self._readers = readers
+        self._limit, self._limit_per_owner = limit, limit_per_owner
+        self._num_of: Counter[str] = Counter()
         self._condition = threading.Condition()
         self._subscriptions: set[Subscription[Any]] = set()
         self._is_closing = False
@@ -105,31 +118,46 @@ class Feed:
         """How many streams are held."""
         return len(self._subscriptions)
 
-    def check_room(self) -> None:
+    def check_room(self, owner: str) -> None:
         """Make sure that one more stream may begin.
 
+        Args:
+            owner: the key or login that asks.
+
         Raises:
-            UnavailableError: the server stops, or holds too many streams.
+            UnavailableError: the server stops, or too many streams are open.
         """
-        if self._is_closing or len(self._subscriptions) >= STREAMS_LIMIT:
+        if self._is_closing or len(self._subscriptions) >= self._limit:
             raise UnavailableError(
-                "No more event streams now; read the job instead.", retry_after_s=5
+                "No more event streams now; read the state instead.", retry_after_s=5
+            )
+        if self._num_of[owner] >= self._limit_per_owner:
+            raise UnavailableError(
+                f"This key has {self._limit_per_owner} event streams open already; close some.",
+                reason="too_many_streams",
+                retry_after_s=5,
             )
 
     @contextmanager
-    def watch(self, kind: str, subject_id: UUID, state: State) -> Iterator[Subscription[State]]:
+    def watch(
+        self, kind: str, subject_id: UUID, state: State, *, owner: str = ""
+    ) -> Iterator[Subscription[State]]:
         """Follow one thing, from the state given; called on the event loop."""
         subscription = Subscription(kind, subject_id, state, asyncio.get_running_loop())
         with self._condition:
             if self._is_closing:
                 subscription.tell(None)
             self._subscriptions.add(subscription)
+            self._num_of[owner] += 1
             self._condition.notify_all()
         try:
             yield subscription
         finally:
             with self._condition:
                 self._subscriptions.discard(subscription)
+                self._num_of[owner] -= 1
+                if not self._num_of[owner]:
+                    del self._num_of[owner]
 
     def _run(self) -> None:
         while True:
@@ -138,9 +166,12 @@ class Feed:
                 if self._is_closing:
                     return
                 watched = frozenset(self._subscriptions)
+            began = time.monotonic()
             self._tell_news(watched)
-            with self._condition:
-                self._condition.wait_for(lambda: self._is_closing, timeout=POLL_S)
+            took_s = time.monotonic() - began
+            with self._condition:  # many streams must not keep the database busy
+                wait_s = max(POLL_S, REST_PER_WORK * took_s)
+                self._condition.wait_for(lambda: self._is_closing, timeout=wait_s)
 
     def _tell_news(self, watched: frozenset[Subscription[Any]]) -> None:
         kinds: defaultdict[str, list[Subscription[Any]]] = defaultdict(list)
@@ -226,10 +257,15 @@ class JobTeller:
 
 
 async def stream(
-    feed: Feed, job: JobOut, *, last_event_id: str | None, heartbeat_s: float = HEARTBEAT_S
+    feed: Feed,
+    job: JobOut,
+    *,
+    last_event_id: str | None,
+    owner: str = "",
+    heartbeat_s: float = HEARTBEAT_S,
 ) -> AsyncIterator[bytes]:
     """Yield the events of a job."""
-    with feed.watch(JOBS, job.id, job) as watched:
+    with feed.watch(JOBS, job.id, job, owner=owner) as watched:
         teller = JobTeller(last_event_id)
         async for event in follow(watched, job, teller, heartbeat_s=heartbeat_s):
             yield event

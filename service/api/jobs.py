@@ -92,15 +92,15 @@ def read_job(job_id: UUID, state: StateDep, _access: ReadAccess) -> JobOut:
 async def stream_job(
     job_id: UUID,
     state: StateDep,
-    _access: ReadAccess,
+    access: ReadAccess,
     last_event_id: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Stream `progress` events as the job goes on, then `end` once; `data` is the job."""
     job = await anyio.to_thread.run_sync(read_one, state.reads, job_id)
     if job.state in events.ENDED and last_event_id == events.event_id(job):
         return Response(status_code=HTTPStatus.NO_CONTENT)  # tells EventSource to stop
-    state.feed.check_room()
+    state.feed.check_room(access.key_id)
     return EventSourceResponse(
-        events.stream(state.feed, job, last_event_id=last_event_id),
+        events.stream(state.feed, job, last_event_id=last_event_id, owner=access.key_id),
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

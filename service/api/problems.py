@@ -10,12 +10,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from service import errors
+from service.catalog.session import is_busy, is_disk_full
 
 log = structlog.get_logger()
 
@@ -124,6 +125,18 @@ def build(
     )
 
 
+def problem_of(error: errors.ServiceError) -> Problem:
+    """Describe a failure that is only a part of an answer."""
+    status = status_of(error)
+    return Problem(
+        type=f"/problems/{error.reason}",
+        title=title_of(status),
+        status=status.value,
+        detail=error.detail,
+        reason=error.reason,
+    )
+
+
 def status_of(error: errors.ServiceError) -> HTTPStatus:
     """Return the status of an expected failure; a subclass has its parent's."""
     for kind in type(error).__mro__:
@@ -171,12 +184,25 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
     log.error("database_unavailable", error=str(error)[:MAX_MESSAGE_CHARS])
-    unavailable = errors.UnavailableError(
+    return await _on_service_error(request, _why_no_database(error))
+
+
+def _why_no_database(error: Exception) -> errors.ServiceError:
+    if isinstance(error, DBAPIError) and is_disk_full(error):
+        return errors.StorageFullError(
+            "The database's disk is full. Free some space or ask the admin."
+        )
+    if isinstance(error, PoolTimeoutError) or (isinstance(error, DBAPIError) and is_busy(error)):
+        return errors.UnavailableError(
+            "The database has too much to do now; try again in a moment.",
+            reason="database_busy",
+            retry_after_s=2,
+        )
+    return errors.UnavailableError(
         "The database does not answer now; try again.",
         reason="database_unavailable",
         retry_after_s=2,
     )
-    return await _on_service_error(request, unavailable)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ import typer
 import uvicorn
 
 from service import access
+from service.api.connections import BACKLOG, server_config
 from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
 from service.cli.client import local_address
 from service.cli.console import CliError, command_name, escape, out
@@ -24,14 +25,11 @@ from service.cli.supervisor import Child, ChildGaveUpError, Supervisor
 from service.cli.worker_command import ERRANDS, INGESTING, TUNING, worker_command
 from service.settings import Settings
 
-BACKLOG = 2048
-GRACEFUL_S = 5
-"""How long open requests may take to finish after SIGTERM."""
 READY_TIMEOUT_S = 1.0
 AT_A_TERMINAL = {"drain_s": 3.0, "log_level": "warning"}
 """What a person who watches prefers to the defaults: to see trouble only, and to stop soon."""
 STOP_MARGIN_S = 12.0
-"""How much longer than its jobs a worker may take to stop."""
+"""How much longer than its work a process may take to stop."""
 PATIENCE_S = 15.0
 """How long a start may take before a person is told what it waits for."""
 
@@ -68,7 +66,7 @@ def serve(
         children,
         environment=_environment(settings, folder),
         report=say,
-        stop_within_s=settings.drain_s + STOP_MARGIN_S,
+        stop_within_s=settings.drain_notice_s + settings.drain_s + STOP_MARGIN_S,
     )
     readiness = Readiness(words.address, say)
     out.print("Reelseek is starting ...")
@@ -110,16 +108,17 @@ def migrate() -> None:
     out.print("The database is up to date.")
 
 
-def api(fd: Annotated[int, typer.Option(help="Listening socket, inherited.")]) -> None:
-    """Serve the API on a socket that the supervisor holds: a restart refuses no connection."""
-    listener = socket.socket(fileno=fd)
-    config = uvicorn.Config(
-        "service.main:create_app",
-        factory=True,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACEFUL_S,
-    )
+def api(
+    *,
+    fd: Annotated[
+        int | None, typer.Option(help="Listening socket that was inherited, instead of a port.")
+    ] = None,
+) -> None:
+    """Serve the API alone, for workers that run elsewhere; `migrate` comes first."""
+    settings = load_settings()
+    # one that the supervisor holds: a restart refuses no connection
+    listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
+    config = server_config(settings, app="service.main:create_app", factory=True)
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 
 from service import log as logs
+from service.api.connections import server_config
 from service.main import create_app
 from service.settings import Settings
 from tests import factories
@@ -40,13 +41,8 @@ class ApiServer:
         self.settings = settings
         logs.configure(as_json=True)
         self.app = create_app(settings)
-        config = uvicorn.Config(
-            self.app,
-            host="127.0.0.1",
-            port=0,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
+        config = server_config(
+            settings, app=self.app, host="127.0.0.1", port=0, timeout_graceful_shutdown=5
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -17,6 +17,7 @@ from service.housekeeping import sweep_files
 from service.settings import Settings
 from service.storage import Storage
 from tests.acceptance.api_server import ADMIN_KEY, poll, send_video
+from tests.stored_files import blob_paths
 
 MIB = 1024 * 1024
 LARGE_BYTES = 300 * MIB
@@ -26,7 +27,7 @@ HEAD = b'--process\r\nContent-Disposition: form-data; name="file"; filename="a.m
 
 
 class ApiProcess:
-    """`uvicorn --factory service.main:create_app`, as a production host starts it."""
+    """`reelseek api`, as a production host starts it."""
 
     def __init__(self, folder: Path, bundle_dir: Path) -> None:
         self.settings = Settings(data_dir=folder)
@@ -37,8 +38,8 @@ class ApiProcess:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "uvicorn", "--factory", "service.main:create_app"),
-                    *("--fd", str(self._listener.fileno()), "--no-access-log"),
+                    *(sys.executable, "-m", "service.cli", "api"),
+                    *("--fd", str(self._listener.fileno())),
                 ],
                 env={
                     **{k: v for k, v in os.environ.items() if not k.startswith("REELSEEK_")},
@@ -118,7 +119,7 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_nothing_half_visible(process, 
         sweep_files(make_sessions(engine), storage, grace_s=0)
         engine.dispose()
         assert list(staging.iterdir()) == []
-        assert list(storage.blobs_on_disk()) == []
+        assert blob_paths(storage) == []
     finally:
         assert again.end(signal.SIGTERM) in {0, -signal.SIGTERM}
 

@@ -175,4 +175,4 @@ def test_a_feed_that_stops_ends_its_streams_and_takes_no_more(feed, table, job):
 
     assert only.startswith(b"event: progress\n")
     with pytest.raises(UnavailableError):
-        feed.check_room()
+        feed.check_room("anyone")
