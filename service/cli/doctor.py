@@ -3,7 +3,7 @@
 import typer
 from rich.table import Table
 
-from service.cli import machine_checks, server_checks
+from service.cli import machine_checks, running_checks, server_checks, storage_checks
 from service.cli.console import Exit, JsonOption, escape, print_json, print_table
 from service.cli.finding import Check, Outcome
 from service.cli.roots import load_settings
@@ -15,11 +15,20 @@ CHECKS = (
     machine_checks.check_torch,
     machine_checks.check_bundle,
     machine_checks.check_decoder,
+    storage_checks.check_sandbox,
     machine_checks.check_data_dir,
     machine_checks.check_disk,
+    storage_checks.check_storage,
     server_checks.check_database,
+    running_checks.check_clock,
     server_checks.check_broker,
     server_checks.check_api,
+    running_checks.check_processes,
+    running_checks.check_replicas,
+    running_checks.check_queues,
+    running_checks.check_webhooks,
+    running_checks.check_backup,
+    running_checks.check_audit,
 )
 
 MARKS = {Outcome.GOOD: "[green]ok[/]", Outcome.NOTE: "[yellow]note[/]", Outcome.BAD: "[red]bad[/]"}

@@ -17,6 +17,13 @@ from service.settings import GIB, Settings
 OLDEST_PYTHON = (3, 11)
 LOW_DISK_BYTES = 5 * GIB
 NOT_A_VIDEO = "not_a_video"
+LOW_GPU_BYTES = GIB
+LOOK_AT_TORCH = """
+import torch
+print(torch.__version__, torch.cuda.is_available())
+for each in range(torch.cuda.device_count()):
+    print(*torch.cuda.mem_get_info(each))
+"""
 LOAD_BUNDLE = """
 import pathlib, sys
 from model.bundle import load_bundle
@@ -62,16 +69,24 @@ def check_faiss(_settings: Settings) -> Check:
 
 def check_torch(settings: Settings) -> Check:
     """Does torch work, and does it see the device that is asked for?"""
-    script = "import torch; print(torch.__version__, torch.cuda.is_available())"
-    answer = run_python(script)
+    answer = run_python(LOOK_AT_TORCH)
     if answer.returncode:
         return bad("torch", last_line(answer.stderr), REINSTALL)
-    version, has_cuda = answer.stdout.split()
+    version, has_cuda, *gpus = answer.stdout.split()
     if settings.device == "cuda" and has_cuda == "False":
         return bad(
             "torch", f"{version}, no GPU usable", "set REELSEEK_DEVICE=auto, or mend the driver."
         )
-    return good("torch", f"{version} on {'a GPU' if has_cuda == 'True' else 'the CPU'}")
+    if has_cuda != "True":
+        return good("torch", f"{version} on the CPU")
+    told = ", ".join(
+        f"{int(free) / GIB:.1f} of {int(total) / GIB:.1f} GiB free"
+        for free, total in zip(gpus[::2], gpus[1::2], strict=True)
+    )
+    if any(int(free) < LOW_GPU_BYTES for free in gpus[::2]):
+        mend = "stop what else uses the GPU, or lower REELSEEK_EMBED_BATCH."
+        return note("torch", f"{version} on a GPU, {told}", mend)
+    return good("torch", f"{version} on a GPU, {told}")
 
 
 def check_bundle(settings: Settings) -> Check:
