@@ -7,8 +7,8 @@ import pytest
 
 from service import errors
 from service.api import problems
+from service.api.hosts import allowed_hosts, is_loopback
 from service.api.media import disposition
-from service.api.hosts import allowed_hosts, is_among, is_loopback
 from service.settings import Settings
 
 KINDS = [
