@@ -105,6 +105,12 @@ class UnavailableError(ServiceError):
     reason = "unavailable"
 
 
+class StorageUnavailableError(UnavailableError):
+    """The object store is away or refuses us: 503 with Retry-After."""
+
+    reason = "storage_unavailable"
+
+
 class StorageFullError(ServiceError):
     """The disk has no room for it: 507."""
 

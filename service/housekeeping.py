@@ -21,7 +21,7 @@ from service.catalog.job_queries import running_work
 from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import BlobState
 from service.registry import Registry
-from service.storage import Storage, age_s, work_name
+from service.storage import Storage, age_s, attempt_name, work_name
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +123,7 @@ def forget_old_rows(sessions: Sessions) -> None:
 
 def _sweep_staging(sessions: Sessions, storage: Storage, grace_s: float) -> int:
     with sessions() as session:
-        keep = {work_name(job_id, fence) for job_id, fence in running_work(session)}
+        keep = {work_name(*work) for work in running_work(session)}
     stale = list(storage.stale_staging(older_than_s=grace_s, keep=keep))
     for path in stale:
         if path.is_dir():
@@ -135,14 +135,17 @@ def _sweep_staging(sessions: Sessions, storage: Storage, grace_s: float) -> int:
 
 def _sweep_derived(sessions: Sessions, storage: Storage, grace_s: float) -> int:
     # The age first: a folder that is named between the two looks is younger than the grace time
-    old = {name: path for name, path in storage.derived_on_disk() if age_s(path) > grace_s}
+    old = [folder for folder in storage.stored_derived() if folder.age_s > grace_s]
     if not old:
         return 0
     with sessions() as session:
+        # a clock that was stepped makes young folders old, so those of running jobs stay anyway;
+        # and these first: what is committed meanwhile is named
+        running = {attempt_name(*work) for work in running_work(session)}
         named = blob_queries.named_derived(session)
-    strays = [path for name, path in old.items() if name not in named]
-    for path in strays:
-        storage.remove_derived(path)
+    strays = [each for each in old if each.name not in named and each.attempt not in running]
+    for folder in strays:
+        storage.remove_derived(folder)
     return len(strays)
 
 
@@ -162,15 +165,14 @@ def _condemn_strays(sessions: Sessions, storage: Storage, grace_s: float) -> int
     with sessions() as session:
         known = blob_queries.known_blobs(session)
     strays = [
-        (sha256, path)
-        for sha256, path in storage.blobs_on_disk()
-        if known.get(sha256, BlobState.GONE) is BlobState.GONE and age_s(path) > grace_s
+        blob
+        for blob in storage.stored_blobs()
+        if known.get(blob.sha256, BlobState.GONE) is BlobState.GONE and blob.age_s > grace_s
     ]
-    for sha256, path in strays:
-        size_bytes = path.stat().st_size
+    for blob in strays:
         in_transaction(
             sessions,
-            partial(blob_queries.condemn_stray, sha256=sha256, size_bytes=size_bytes),
+            partial(blob_queries.condemn_stray, sha256=blob.sha256, size_bytes=blob.size_bytes),
         )
     return len(strays)
 

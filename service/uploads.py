@@ -90,6 +90,7 @@ def accept(
         TooManyRequestsError: the owner has uploaded enough today.
         UnavailableError: no model is registered yet.
         StorageFullError: the disk is full, or as much is kept as may be.
+        StorageUnavailableError: the object store is away.
     """
 
     def count(session: Session, *, is_new: bool) -> None:
@@ -107,6 +108,7 @@ def accept(
         return accepted, jobs
 
     try:
+        storage.send_ahead(upload.staged)
         accepted, new_jobs = in_transaction(sessions, work)
     finally:
         upload.staged.discard()

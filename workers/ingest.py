@@ -23,12 +23,12 @@ from service.catalog.job_queries import LostLeaseError
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, Video
 from service.catalog.video_queries import find_video
-from service.derived import DerivedDraft
 from service.footage import decode_limits
 from service.jobs import Task
 from service.observing.worker_metrics import WorkerMetrics
 from service.search.stopwatch import Stopwatch
 from service.settings import Settings
+from service.storage import DerivedDraft
 from workers.embedder import Embedder
 from workers.lease import Lease
 from workers.resources import Resources
@@ -62,11 +62,12 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
         _refusals_as_work_errors(resources.metrics),
         resources.embedder(generation) as embedder,
         storage.open_derived(video.id, job.id, job.fence) as draft,
+        storage.local_blob(video.sha256) as path,
     ):
         spans = _cut(video, settings)
         storage.check_space(_bytes_of(spans, embedder.spec))
         collector = _Collector(video, embedder, draft, settings)
-        reader = open_reader(storage.blob_path(video.sha256), spans, embedder.spec, settings)
+        reader = open_reader(path, spans, embedder.spec, settings)
         with reader, lease.stopping(reader.kill), collector:
             for clip in watch.waiting("decode", reader):
                 with watch.stage("embed"):

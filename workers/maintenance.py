@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from service.catalog import job_queries
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job
+from service.errors import StorageUnavailableError
 from service.housekeeping import forget_old_rows, sweep_files, sweep_generations
 from service.jobs import TASK_OF
 from service.registry import Registry
@@ -63,15 +64,22 @@ class Sweeper:
             grace_s=self._resources.settings.orphan_grace_s,
         )
         if time.monotonic() - self._files_swept >= self._files_every_s:
+            self._sweep_files()
+            forget_old_rows(self._resources.sessions)
+            self._files_swept = time.monotonic()
+
+    def _sweep_files(self) -> None:
+        try:
             swept = sweep_files(
                 self._resources.sessions,
                 self._resources.storage,
                 grace_s=self._resources.settings.orphan_grace_s,
             )
-            for what, number in vars(swept).items():
-                metrics.count_swept(what, number)
-            forget_old_rows(self._resources.sessions)
-            self._files_swept = time.monotonic()
+        except StorageUnavailableError as error:  # the next one does it
+            log.warning("files_not_swept", reason=error.reason)
+            return
+        for what, number in vars(swept).items():
+            self._resources.metrics.count_swept(what, number)
 
 
 def give_up_poisoned_jobs(resources: Resources) -> int:

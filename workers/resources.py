@@ -16,7 +16,7 @@ from service.catalog.session import make_engine, make_read_sessions, make_sessio
 from service.jobs import JobSender
 from service.observing.worker_metrics import WorkerMetrics
 from service.settings import Settings
-from service.storage import Storage
+from service.storage import open_storage
 
 if TYPE_CHECKING:  # torch is imported only when a bundle is loaded, after the last fork
     from workers.embedder import EmbeddedPass, Embedder
@@ -50,11 +50,7 @@ class Resources:
         self.settings = settings
         self.metrics = WorkerMetrics()
         self._stop_at = float("inf")  # time.monotonic()
-        self.storage = Storage(
-            settings.data_dir,
-            limit_bytes=settings.upload_limit_bytes,
-            reserve_bytes=settings.disk_reserve_bytes,
-        )
+        self.storage = open_storage(settings)
         self.sender = JobSender(settings)
         self._engine = make_engine(settings.sqlalchemy_url)
         self.sessions = make_sessions(self._engine)

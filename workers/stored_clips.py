@@ -7,6 +7,7 @@ shape are kept for the generation that needs them. Shapes: N segments, T frames,
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,8 @@ from model.video.errors import VideoError
 from model.video.segments import Span
 from service.catalog.stored_queries import StoredVideo
 from service.catalog.tables import Job
-from service.derived import DerivedDraft, map_clips
 from service.settings import Settings
-from service.storage import Storage
+from service.storage import DerivedDraft, Storage
 from workers.ingest import TRANSIENT, open_reader
 from workers.lease import Lease
 from workers.runner import WorkError
@@ -75,7 +75,7 @@ class ClipSource:
         if self.stored.derived is None or not has_shape(self.stored.clip_spec, self.spec):
             return None
         try:
-            clips = map_clips(self.storage.derived_folder(self.stored.derived))
+            clips = self.storage.map_clips(self.stored.derived)
         except (OSError, ValueError):
             return None  # gone or damaged: the file itself still has all of it
         side = self.spec.frame_size
@@ -87,9 +87,12 @@ class ClipSource:
         spans = [Span(one.ordinal, one.start_s, one.end_s) for one in stored.spans]
         clip_bytes = self.spec.frames_per_clip * self.spec.frame_size**2 * 3
         self.storage.check_space(len(spans) * clip_bytes)
-        with self.storage.open_derived(stored.video_id, self.job.id, self.job.fence) as draft:
+        with (
+            self.storage.local_blob(stored.sha256) as path,
+            self.storage.open_derived(stored.video_id, self.job.id, self.job.fence) as draft,
+        ):
             try:
-                yield from self._decode_into(draft, spans)
+                yield from self._decode_into(draft, spans, path)
             except VideoError as error:
                 detail = f"Video {stored.video_id} cannot be decoded any more: {error.detail}"
                 raise WorkError(
@@ -97,8 +100,9 @@ class ClipSource:
                 ) from error
             self.derived = draft.publish()
 
-    def _decode_into(self, draft: DerivedDraft, spans: list[Span]) -> Iterator[np.ndarray]:
-        path = self.storage.blob_path(self.stored.sha256)
+    def _decode_into(
+        self, draft: DerivedDraft, spans: list[Span], path: Path
+    ) -> Iterator[np.ndarray]:
         reader = open_reader(path, spans, self.spec, self.settings)
         last: np.ndarray | None = None
         missing = 0

@@ -115,11 +115,12 @@ def _random_batch(bundle: TrainableBundle, pairs: Sequence[VideoPair]) -> Batch:
 def _decode_s(bundle: TrainableBundle, pairs: Sequence[VideoPair]) -> float:
     """Decode some clips one by one; a run decodes as many at a time as its store has workers."""
     store = ClipStore(Path(), bundle.preprocessing)
-    chosen = random.Random(0).sample(list(pairs), min(DECODED, len(pairs)))  # noqa: S311 - no secret
+    there = [pair for pair in pairs if pair.path.exists()]
+    chosen = random.Random(0).sample(there, min(DECODED, len(there)))  # noqa: S311 - no secret
     started_s = time.perf_counter()
     for pair in chosen:
         try:
             decode_clip(pair, bundle.preprocessing, limits=store.limits)
         except VideoError:
             continue
-    return (time.perf_counter() - started_s) / len(chosen) * len(pairs) / store.workers
+    return (time.perf_counter() - started_s) / max(1, len(chosen)) * len(pairs) / store.workers

@@ -4,7 +4,6 @@ import re
 from http import HTTPStatus
 
 from fastapi import Request
-from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
 from service.api.problems import HttpProblemError
@@ -23,36 +22,30 @@ def not_modified(request: Request, etag: str, headers: dict[str, str]) -> Respon
     return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={**headers, "ETag": etag})
 
 
-def settle_range(request: Request, num_bytes: int) -> None:
-    """Leave a Range header only where `FileResponse` should obey it.
+def wanted_range(request: Request, num_bytes: int, etag: str) -> tuple[int, int] | None:
+    """Return the part of a file that a request asks for, [first byte, behind the last one).
 
-    Units and forms that we don't know, several ranges at once, and ranges of anything but a
-    GET are to be ignored (RFC 9110, 14.2): then the whole file is the right answer.
+    Units and forms that we don't know, several ranges at once, ranges of anything but a GET, and
+    ranges of a version that the file no longer has are to be ignored (RFC 9110, 13.1.5 and 14.2):
+    then the answer is None, and the whole file is the right one.
 
     Raises:
         HttpProblemError: the range lies outside of the file (416).
     """
     given = request.headers.get("range")
-    if given is None:
-        return
+    if given is None or request.method != "GET" or request.headers.get("if-range", etag) != etag:
+        return None
     found = ONE_RANGE.fullmatch(given)
-    if request.method != "GET" or found is None or not any(found.groups()):
-        _forget_range(request)
-        return
+    if found is None or not any(found.groups()):
+        return None
     first, last = found.groups()
     if first and last and int(first) > int(last):
-        _forget_range(request)
-        return
-    is_outside = int(first) >= num_bytes if first else int(last) == 0 or num_bytes == 0
-    if is_outside and "if-range" not in request.headers:
+        return None
+    start = int(first) if first else max(0, num_bytes - int(last))
+    if start >= num_bytes:
         raise HttpProblemError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             f"The file has {num_bytes} bytes.",
             headers={"Content-Range": f"bytes */{num_bytes}"},
         )
-    if is_outside:
-        _forget_range(request)
-
-
-def _forget_range(request: Request) -> None:
-    del MutableHeaders(scope=request.scope)["range"]
+    return start, min(num_bytes, int(last) + 1) if first and last else num_bytes

@@ -1,17 +1,23 @@
 """The bytes of a video and of its pictures: private, never executable, gone when deleted."""
 
+from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from service import videos
 from service.api import caching, problems
 from service.api.deps import MediaAccess, ReadSessionDep, StateDep
 from service.catalog import index_queries
-from service.errors import ForbiddenError, NotFoundError, UnauthenticatedError
+from service.errors import (
+    ForbiddenError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 
 router = APIRouter(
     prefix="/v1/videos/{video_id}",
@@ -41,7 +47,14 @@ HEADERS = {
 MAX_ORDINAL = 2**31 - 1
 
 
-@router.get("/content", response_class=FileResponse)
+@router.get(
+    "/content",
+    response_class=StreamingResponse,
+    responses={
+        HTTPStatus.TEMPORARY_REDIRECT.value: {"description": "The file is at the object store."},
+        **problems.responses(UnavailableError),
+    },
+)
 @router.head("/content", include_in_schema=False)
 def read_content(
     video_id: UUID,
@@ -57,21 +70,35 @@ def read_content(
     unchanged = caching.not_modified(request, etag, HEADERS)
     if unchanged:
         return unchanged
-    caching.settle_range(request, record.size_bytes)
-    path = state.storage.blob_path(video.sha256)
-    return FileResponse(
-        path,
-        headers={
-            **HEADERS,
-            "ETag": etag,
-            "Content-Disposition": disposition(video.file_name),
-        },
+    if url := state.storage.blob_url(video.sha256, ttl_s=state.settings.media_link_ttl_s):
+        # whoever knows the address may read: no one but the caller should keep it
+        headers = {**HEADERS, "Cache-Control": "private, no-store"}
+        return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT, headers)
+    headers = {
+        **HEADERS,
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": disposition(video.file_name),
+    }
+    part = caching.wanted_range(request, record.size_bytes, etag)
+    start, stop = part or (0, record.size_bytes)
+    headers["Content-Length"] = str(stop - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size_bytes}"
+    is_head = request.method == "HEAD"
+    return StreamingResponse(
+        () if is_head else state.storage.open_blob_range(video.sha256, start, stop),
+        HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK,
+        headers,
         media_type=MEDIA_TYPES.get(video.container or "", UNKNOWN_TYPE),
-        stat_result=path.stat(),
     )
 
 
-@router.get("/thumbnails/{ordinal}.jpg", response_class=Response)
+@router.get(
+    "/thumbnails/{ordinal}.jpg",
+    response_class=Response,
+    responses=problems.responses(UnavailableError),
+)
 @router.head("/thumbnails/{ordinal}.jpg", include_in_schema=False)
 def read_segment_thumbnail(
     video_id: UUID,

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,7 +14,6 @@ from service.catalog.job_queries import running_work
 from service.catalog.tables import Blob, BlobState, Video, VideoState
 from service.catalog.tuning_queries import ended_tunings
 from service.catalog.violations import Violation
-from service.derived import count_clips
 from service.storage import Storage, age_s, work_name
 
 
@@ -45,14 +43,17 @@ def _audit_blobs(
         .join(Blob, Blob.sha256 == Video.sha256)
         .where(Video.state != VideoState.DELETED)
     ).all()
+    stored = {blob.sha256: blob.size_bytes for blob in storage.stored_blobs()}
     for video_id, sha256, size_bytes, state in rows:
-        subject, path = f"video {video_id}", storage.blob_path(sha256)
+        subject = f"video {video_id}"
         if state is not BlobState.LIVE:
             yield Violation("condemned_file", subject, f"is live, but its file is {state}")
-        if not path.is_file():
-            yield Violation("missing_file", subject, f"its file {path} is missing")
-        elif path.stat().st_size != size_bytes or (verify_digests and _sha256(path) != sha256):
-            yield Violation("damaged_file", subject, f"its file {path} has other content")
+        if sha256 not in stored:
+            yield Violation("missing_file", subject, f"its file {sha256} is missing")
+        elif stored[sha256] != size_bytes or (
+            verify_digests and _digest_of(storage, sha256, size_bytes) != sha256
+        ):
+            yield Violation("damaged_file", subject, f"its file {sha256} has other content")
 
 
 def _audit_derived(session: Session, storage: Storage) -> Iterator[Violation]:
@@ -67,7 +68,7 @@ def _audit_derived(session: Session, storage: Storage) -> Iterator[Violation]:
     rows = [*session.execute(of_videos), *session.execute(of_generations)]
     for video_id, name, num_segments in rows:
         try:
-            num_clips = count_clips(storage.derived_folder(name or ""))
+            num_clips = storage.count_clips(name or "")
         except (OSError, ValueError) as error:
             yield Violation("missing_derived", f"video {video_id}", str(error))
             continue
@@ -85,15 +86,17 @@ def _audit_orphans(session: Session, storage: Storage, grace_s: float) -> Iterat
         detail = "belongs to no tuning that waits or runs"
         yield Violation("orphan_file", str(folders[tuning_id]), detail)
     known, named = known_blobs(session), named_derived(session)
-    for sha256, path in storage.blobs_on_disk():
-        is_known = known.get(sha256, BlobState.GONE) is not BlobState.GONE
-        if not is_known and age_s(path) > grace_s:
-            yield Violation("orphan_file", str(path), "no row names this file")
-    for name, path in storage.derived_on_disk():
-        if name not in named and age_s(path) > grace_s:
-            yield Violation("orphan_file", str(path), "no row names this folder")
+    for blob in storage.stored_blobs():
+        is_known = known.get(blob.sha256, BlobState.GONE) is not BlobState.GONE
+        if not is_known and blob.age_s > grace_s:
+            yield Violation("orphan_file", blob.sha256, "no row names this file")
+    for folder in storage.stored_derived():
+        if folder.name not in named and folder.age_s > grace_s:
+            yield Violation("orphan_file", folder.name, "no row names this folder")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest_of(storage: Storage, sha256: str, size_bytes: int) -> str:
+    digest = hashlib.sha256()
+    for window in storage.open_blob_range(sha256, 0, size_bytes):
+        digest.update(window)
+    return digest.hexdigest()

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from service.catalog.index_queries import LiveSegment
 from service.encoder import ClipKey
-from service.errors import NotFoundError
+from service.errors import NotFoundError, StorageUnavailableError
 from service.recent import Recent
 from service.storage import Storage
 
@@ -27,14 +27,14 @@ class ClipStore:
         )
 
     def read(self, segment: LiveSegment) -> NDArray[np.uint8] | None:
-        """Return the clip of a segment, uint8 (T, S, S, 3); None if its file is gone."""
+        """Return the clip of a segment, uint8 (T, S, S, 3); None if its file cannot be had now."""
         key = (segment.derived, segment.position)  # generations may read clips of their own
         clip = self._kept.get(key)
         if clip is None:
             try:
                 clip = self._storage.read_clip(*key)
-            except NotFoundError:  # deleted since SQL was asked
-                return None
+            except (NotFoundError, StorageUnavailableError):
+                return None  # deleted since SQL was asked; or an answer without it is better
             self._kept.put(key, clip)
         return clip
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.acceptance.api_server import send_video
+from tests.stored_files import blob_path
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -217,7 +218,7 @@ def test_a_request_id_is_given_back_only_if_it_is_harmless(client):
 
 def test_an_unexpected_failure_is_a_500_without_details(api, client, ready):
     video = client.get(f"/v1/videos/{ready['id']}").json()
-    api.state.storage.blob_path(video["sha256"]).unlink()
+    blob_path(api.state.storage, video["sha256"]).unlink()
 
     response = client.get(f"/v1/videos/{ready['id']}/content")
 

@@ -181,7 +181,7 @@ def test_a_file_over_the_limit_is_a_413_announced_or_not(make_api, video_bytes):
 
 def test_a_full_disk_is_a_507(make_api, video_bytes):
     api = make_api()
-    api.state.storage.reserve_bytes = 2**62  # as if others had filled the disk since the start
+    api.state.storage.disk.reserve_bytes = 2**62  # as if others had filled the disk since the start
 
     with api.client() as client:
         check_problem(send_video(client, video_bytes), 507, "storage_full")

@@ -13,6 +13,7 @@ from service.registry import Registry
 from workers.resources import Resources
 from workers.runner import WorkError
 from workers.tuning.folder import (
+    FOOTAGE,
     FORGOTTEN,
     PAIRS,
     PLAN,
@@ -84,7 +85,7 @@ def _write(path: Path, job: Job, resources: Resources) -> None:
     plan = _plan_of(record, base, resources)
     make_durable_folder(path)
     groups = _groups((record.tuning.plan or {}).get("duplicates", []))
-    write_pairs(path, [_line(row, groups, resources) for row in pairs])
+    write_pairs(path, [_line(row, path, groups, resources) for row in pairs])
     _sync(path / PAIRS)
     write_live_gallery(
         path,
@@ -124,14 +125,14 @@ def _plan_of(record: TuningRecord, base: BaseVersion, resources: Resources) -> T
     )
 
 
-def _line(row: PairRow, groups: Mapping[UUID, int], resources: Resources) -> PairLine:
+def _line(row: PairRow, folder: Path, groups: Mapping[UUID, int], resources: Resources) -> PairLine:
     pair = row.pair
     return PairLine(
         ordinal=pair.ordinal,
         origin=str(pair.origin),
         origin_id=str(pair.origin_id),
         video_id=str(pair.video_id),
-        path=resources.storage.blob_path(row.sha256).absolute(),
+        path=resources.storage.stay_blob(row.sha256, folder / FOOTAGE).absolute(),
         text=pair.text,
         start_s=pair.start_s,
         end_s=pair.end_s,

@@ -24,6 +24,8 @@ from model.tuning.choices import Choices
 
 PLAN, PAIRS, FORGOTTEN, GALLERY = "plan.json", "pairs.jsonl", "forgotten.jsonl", "gallery.jsonl"
 RUN, CLIPS, TRAINED, REPORT, BUNDLE = "run", "clips", "trained", "report.json", "bundle"
+FOOTAGE = "footage"
+"""Copies of what the run reads, where the files are kept in a bucket."""
 _PATHS = ("path", "base")
 
 

@@ -9,9 +9,8 @@ from model.gate.gallery import Cut, GallerySegment, LiveGallery, write_gallery
 from service.catalog.gallery_queries import sample_gallery
 from service.catalog.generation_queries import find_active_generation
 from service.catalog.session import Sessions
-from service.derived import CLIPS
 from service.storage import Storage
-from workers.tuning.folder import GALLERY
+from workers.tuning.folder import FOOTAGE, GALLERY
 
 
 def write_live_gallery(
@@ -40,7 +39,7 @@ def write_live_gallery(
             ordinal=row.ordinal,
             start_s=row.start_s,
             end_s=row.end_s,
-            clips_path=(storage.derived_folder(row.derived) / CLIPS).absolute(),
+            clips_path=storage.stay_clips(row.derived, folder / FOOTAGE).absolute(),
             position=row.position,
         )
         for row in rows

@@ -33,6 +33,7 @@ from service.catalog.tables import (
 )
 from service.catalog.tuning_tables import PairOrigin, Policy, Tuning, TuningPair
 from tests.factories import derive, ingest, stage
+from tests.stored_files import blob_path, derived_paths
 
 GRACE_S = 100.0
 BAD_VECTOR = np.full(8, 2, dtype="<f2").tobytes()
@@ -52,7 +53,7 @@ def world(sessions, read_sessions, storage, upload):
 
     in_transaction(sessions, fail)
     with sessions() as session:
-        blob = storage.blob_path(session.get_one(Video, ready.video_id).sha256)
+        blob = blob_path(storage, session.get_one(Video, ready.video_id).sha256)
         derived = session.get_one(Video, ready.video_id).derived
     return SimpleNamespace(
         ready=ready.video_id,
@@ -157,17 +158,19 @@ def leave_upload(world):
 
 
 def leave_blob(world):
-    age(world.storage.publish(stage(world.storage)))
+    staged = stage(world.storage)
+    world.storage.publish(staged)
+    age(blob_path(world.storage, staged.sha256))
 
 
 def leave_derived(world):
     derive(world.storage, world.ready, world.queued, 9)
-    for _name, path in world.storage.derived_on_disk():
+    for path in derived_paths(world.storage):
         age(path)
 
 
 def shorten_clips(world):
-    folder = world.storage.derived_folder(world.derived)
+    folder = world.storage.root / world.derived
     np.save(folder / "clips.npy", np.zeros((1, 2, 4, 4, 3), dtype=np.uint8))
 
 
@@ -265,7 +268,7 @@ DAMAGE = {
     ),
     "clips are missing": Damage(
         "missing_derived",
-        lambda w: (w.storage.derived_folder(w.derived) / "clips.npy").unlink(),
+        lambda w: (w.storage.root / w.derived / "clips.npy").unlink(),
     ),
     "clips are fewer than segments": Damage("missing_derived", shorten_clips),
     "no folder of clips is named": Damage(

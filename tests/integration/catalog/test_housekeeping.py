@@ -14,6 +14,7 @@ from service.catalog.session import in_transaction
 from service.catalog.tables import Blob, BlobState, IdempotencyKey, LoginToken, utc_now
 from service.idempotency import IdempotencyToken
 from tests.factories import derive, ingest, stage
+from tests.stored_files import blob_path, blob_paths, derived_paths
 
 GRACE_S = 100.0
 
@@ -27,6 +28,13 @@ def age(path):
     then = time.time() - 2 * GRACE_S
     for each in (path, *(path.iterdir() if path.is_dir() else ())):
         os.utime(each, (then, then))
+
+
+def publish(storage, content):
+    """Give a file its place without a row, and return where it is."""
+    staged = stage(storage, content)
+    storage.publish(staged)
+    return blob_path(storage, staged.sha256)
 
 
 def age_condemned(sessions):
@@ -66,7 +74,7 @@ def test_the_work_of_a_running_job_stays_and_that_of_a_lost_one_goes(sessions, s
 
 
 def test_a_file_that_no_row_names_is_condemned_first_and_unlinked_later(sessions, storage):
-    path = storage.publish(stage(storage, b"orphan"))
+    path = publish(storage, b"orphan")
     age(path)
 
     assert sweep(sessions, storage).condemned == 1
@@ -79,7 +87,7 @@ def test_a_file_that_no_row_names_is_condemned_first_and_unlinked_later(sessions
 
 def test_a_file_that_came_back_without_a_row_is_removed_again(sessions, storage):
     for _round in range(2):
-        path = storage.publish(stage(storage, b"orphan"))
+        path = publish(storage, b"orphan")
         age(path)
         assert sweep(sessions, storage).condemned == 1
         age_condemned(sessions)
@@ -91,16 +99,16 @@ def test_the_file_of_a_deleted_video_goes_after_the_grace_time(sessions, storage
     accepted = upload(b"content")
     ingest(sessions, storage, accepted.job_id)
     videos.delete_video(sessions, accepted.video_id)
-    ((_sha256, path),) = storage.blobs_on_disk()
+    (path,) = blob_paths(storage)
 
     assert sweep(sessions, storage).unlinked == 0
     assert path.exists()
     age_condemned(sessions)
-    age(next(iter(storage.derived_on_disk()))[1])
+    age(derived_paths(storage)[0])
     swept = sweep(sessions, storage)
     assert (swept.unlinked, swept.derived) == (1, 1)
     assert not path.exists()
-    assert list(storage.derived_on_disk()) == []
+    assert derived_paths(storage) == []
 
 
 def test_a_file_that_was_uploaded_again_is_not_unlinked(sessions, storage, upload):
@@ -109,7 +117,7 @@ def test_a_file_that_was_uploaded_again_is_not_unlinked(sessions, storage, uploa
     upload(b"same")
 
     assert sweep(sessions, storage).unlinked == 0
-    ((_sha256, path),) = storage.blobs_on_disk()
+    (path,) = blob_paths(storage)
     assert path.read_bytes() == b"same"
 
 
@@ -118,7 +126,7 @@ def test_a_file_that_is_gone_can_be_uploaded_again(sessions, storage, upload):
     age_condemned(sessions)
     sweep(sessions, storage)
     upload(b"same")
-    ((_sha256, path),) = storage.blobs_on_disk()
+    (path,) = blob_paths(storage)
     assert path.read_bytes() == b"same"
 
 
@@ -128,7 +136,7 @@ def test_sweeps_and_uploads_of_the_same_content_never_lose_its_file(sessions, st
     def come_and_go():
         for _round in range(6):
             accepted = upload(b"same")
-            if not list(storage.blobs_on_disk()):
+            if not blob_paths(storage):
                 lost.append(accepted)
             videos.delete_video(sessions, accepted.video_id)
 
@@ -144,13 +152,13 @@ def test_folders_of_lost_attempts_go_and_the_named_one_stays(sessions, storage, 
     accepted = upload()
     derive(storage, accepted.video_id, accepted.job_id, 0)
     ingest(sessions, storage, accepted.job_id)
-    for _name, path in storage.derived_on_disk():
+    for path in derived_paths(storage):
         age(path)
 
     assert sweep(sessions, storage).derived == 1
     with sessions() as session:
         named = videos.read_video(session, accepted.video_id).video.derived
-    assert [name for name, _path in storage.derived_on_disk()] == [named]
+    assert derived_paths(storage) == [storage.root / named]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -17,6 +17,7 @@ from service.idempotency import IdempotencyToken
 from service.jobs import JobSender
 from tests import factories
 from tests.factories import ingest, register_bundle, stage
+from tests.stored_files import blob_path, blob_paths
 
 
 def read(sessions, video_id):
@@ -45,7 +46,7 @@ def test_an_accepted_file_is_cataloged_and_queued(sessions, storage, upload):
     assert record.video.title == "Beach day"
     assert (record.size_bytes, record.tags, record.percent) == (7, ("sea", "sun"), 0.0)
     assert record.job.id == accepted.job_id
-    assert storage.blob_path(record.video.sha256).read_bytes() == b"content"
+    assert blob_path(storage, record.video.sha256).read_bytes() == b"content"
     assert list(storage.staging.iterdir()) == []
     assert not accepted.is_duplicate
 
@@ -125,7 +126,7 @@ def test_content_that_was_deleted_comes_back_as_a_new_video(sessions, storage, u
     with sessions() as session:
         (blob,) = session.scalars(select(Blob))
         assert (blob.state, blob.condemned_at) == (BlobState.LIVE, None)
-    assert storage.blob_path(blob.sha256).is_file()
+    assert blob_path(storage, blob.sha256).is_file()
 
 
 def test_a_repeated_request_gets_the_same_answer(sessions, upload):
@@ -179,7 +180,7 @@ def test_before_a_model_is_registered_nothing_is_accepted(sessions, storage, sen
         factories.upload(sessions, storage, sender)
     assert count(sessions, Video) == 0
     assert list(storage.staging.iterdir()) == []
-    assert list(storage.blobs_on_disk()) == []
+    assert blob_paths(storage) == []
 
 
 def test_an_upload_that_dies_before_its_commit_leaves_no_row(sessions, storage, generation):

@@ -21,6 +21,7 @@ from tests.factories_ingest import (
     wait_for_state,
 )
 from tests.factories_ingest import upload_file as send_lost
+from tests.stored_files import blob_path
 
 SLOW_S = 60
 """Length of a video that takes some seconds: it has twenty segments a second."""
@@ -161,7 +162,7 @@ def test_a_job_that_always_fails_is_given_up_and_others_go_on(
     *, upload_file, make_video, settings, sessions, storage, log
 ):
     poison = upload_file(make_video("poison.mp4", duration_s=3))
-    storage.blob_path(get_video(sessions, poison.video_id).sha256).unlink()
+    blob_path(storage, get_video(sessions, poison.video_id).sha256).unlink()
     good = upload_file(make_video("good.mp4", duration_s=2))
     with running_worker(settings, log) as worker:
         wait_for_state(sessions, good.job_id, JobState.DONE)

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 
-from service.derived import count_clips
 from service.durable import full_disk_is_said
 from service.errors import NotFoundError, PayloadTooLargeError, StorageFullError
 from service.storage import Storage, age_s, work_name
+from tests.stored_files import blob_path
 
 EXABYTE = 10**18
 
@@ -31,33 +31,37 @@ def stage(storage, *chunks):
 
 def test_a_received_file_is_found_by_its_content(storage):
     staged = stage(storage, b"con", b"tent")
-    path = storage.publish(staged)
+    storage.publish(staged)
 
     digest = hashlib.sha256(b"content").hexdigest()
     assert (staged.sha256, staged.size_bytes) == (digest, 7)
-    assert path == storage.blob_path(digest)
-    assert path.read_bytes() == b"content"
-    assert path.suffix == ""
-    assert list(storage.blobs_on_disk()) == [(digest, path)]
+    with storage.local_blob(digest) as path:
+        assert path.read_bytes() == b"content"
+        assert path.suffix == ""
+    assert [(blob.sha256, blob.size_bytes) for blob in storage.stored_blobs()] == [(digest, 7)]
+    assert storage.blob_size(digest) == 7
     assert list(storage.staging.iterdir()) == []
 
 
 def test_a_file_is_not_visible_before_it_is_published(storage):
     stage(storage, b"content")
-    assert list(storage.blobs_on_disk()) == []
+    assert list(storage.stored_blobs()) == []
 
 
 def test_publishing_twice_is_harmless(storage):
-    first = storage.publish(stage(storage, b"content"))
+    storage.publish(stage(storage, b"content"))
     again = stage(storage, b"content")
-    assert storage.publish(again) == first
+    storage.publish(again)
+    assert len(list(storage.stored_blobs())) == 1
     again.discard()
     again.discard()
     assert list(storage.staging.iterdir()) == []
 
 
 def test_publishing_heals_a_file_that_was_cut_short(storage):
-    path = storage.publish(stage(storage, b"content"))
+    staged = stage(storage, b"content")
+    storage.publish(staged)
+    path = blob_path(storage, staged.sha256)
     path.write_bytes(b"con")
     storage.publish(stage(storage, b"content"))
     assert path.read_bytes() == b"content"
@@ -93,7 +97,7 @@ def test_a_full_disk_is_said_before_the_first_byte_and_while_it_is_received(tmp_
     with pytest.raises(StorageFullError):
         roomy.open_staging(expected_bytes=EXABYTE)
     with roomy.open_staging() as staging:
-        roomy.reserve_bytes = EXABYTE
+        roomy.disk.reserve_bytes = EXABYTE
         with pytest.raises(StorageFullError):
             staging.write(b"x")
 
@@ -115,7 +119,7 @@ def test_other_errors_of_the_system_are_not_called_a_full_disk(tmp_path):
 )
 def test_a_name_that_is_no_digest_leads_nowhere(storage, name):
     with pytest.raises(ValueError, match="no SHA-256"):
-        storage.blob_path(name)
+        storage.blob_size(name)
 
 
 @pytest.mark.parametrize(
@@ -137,26 +141,26 @@ def test_clips_and_thumbnails_come_back_as_they_were(storage):
         name = draft.publish()
 
     assert name == f"derived/{video_id}/{job_id}-1"
-    assert count_clips(storage.derived_folder(name)) == 12
+    assert storage.count_clips(name) == 12
     for value, place in enumerate(places):
         assert np.array_equal(storage.read_clip(name, value), clip(value))
         thumbnail = storage.read_thumbnail(name, place.offset, place.num_bytes)
         assert thumbnail == b"j" * (value + 1)
     assert list(storage.staging.iterdir()) == []
-    assert [each for each, _path in storage.derived_on_disk()] == [name]
+    assert [folder.name for folder in storage.stored_derived()] == [name]
 
 
 def test_a_video_without_a_clip_has_an_empty_file_of_clips(storage):
     with storage.open_derived(uuid4(), uuid4(), 1) as draft:
         name = draft.publish()
-    assert count_clips(storage.derived_folder(name)) == 0
+    assert storage.count_clips(name) == 0
 
 
 def test_a_draft_that_is_not_published_leaves_nothing(storage):
     with storage.open_derived(uuid4(), uuid4(), 1) as draft:
         draft.add(clip(1), b"jpeg")
     assert list(storage.staging.iterdir()) == []
-    assert list(storage.derived_on_disk()) == []
+    assert list(storage.stored_derived()) == []
 
 
 def test_an_attempt_that_is_begun_again_begins_afresh(storage):
@@ -192,9 +196,9 @@ def test_removing_the_last_folder_of_a_video_removes_the_videos_own(storage):
     for fence in (1, 2):
         with storage.open_derived(video_id, uuid4(), fence) as draft:
             draft.publish()
-    for _name, path in list(storage.derived_on_disk()):
-        assert path.parent.is_dir()
-        storage.remove_derived(path)
+    for folder in list(storage.stored_derived()):
+        assert (storage.root / "derived" / str(video_id)).is_dir()
+        storage.remove_derived(folder)
     assert list((storage.root / "derived").iterdir()) == []
 
 

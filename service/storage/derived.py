@@ -4,6 +4,8 @@ Shapes: N segments that could be decoded, T frames, S side. Files: `clips.npy` u
 and `thumbnails.bin`, JPEG after JPEG.
 """
 
+import io
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -13,8 +15,11 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from service.durable import full_disk_is_said, make_durable_folder, sync_folder
+from service.durable import full_disk_is_said
+from service.storage.store import Store
 
+HEADER_BYTES = 256
+"""Enough for the header of a file of clips; what follows are clips."""
 CLIPS, THUMBNAILS = "clips.npy", "thumbnails.bin"
 
 
@@ -32,15 +37,15 @@ class DerivedDraft:
     Use it as a context manager; what was not published at the end is removed.
 
     Args:
-        root: the data folder.
-        work: an empty folder on the same file system.
-        name: where it will be published, relative to `root`.
+        store: keeps the files when they are complete.
+        work: an empty folder below the data folder.
+        name: of the folder when it is published.
     """
 
-    def __init__(self, root: Path, work: Path, name: str) -> None:
+    def __init__(self, store: Store, work: Path, name: str) -> None:
         self.name = name
         self.num_clips = 0
-        self._root, self._work = root, work
+        self._store, self._work = store, work
         self._clip_shape: tuple[int, ...] | None = None
         self._clips: BinaryIO = (work / CLIPS).open("xb")
         self._thumbnails: BinaryIO = (work / THUMBNAILS).open("xb")
@@ -78,9 +83,9 @@ class DerivedDraft:
         return ThumbnailPlace(offset, len(thumbnail))
 
     def publish(self) -> str:
-        """Make both files durable, give the folder its name, and return it (relative).
+        """Make both files durable, have them kept, and return the name of their folder.
 
-        An earlier folder of that name is replaced: it is of the same attempt, so no row names it.
+        Files of that name are replaced: they are of the same attempt, so no row names them.
         """
         with full_disk_is_said():
             self._write_header()
@@ -88,12 +93,9 @@ class DerivedDraft:
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
-            sync_folder(self._work)
-            target = self._root / self.name
-            make_durable_folder(target.parent)
-            shutil.rmtree(target, ignore_errors=True)
-            self._work.rename(target)
-            sync_folder(target.parent)
+        for name in (CLIPS, THUMBNAILS):
+            self._store.put(f"{self.name}/{name}", self._work / name)
+        shutil.rmtree(self._work, ignore_errors=True)
         return self.name
 
     def discard(self) -> None:
@@ -116,24 +118,41 @@ class DerivedDraft:
         np.lib.format.write_array_header_1_0(self._clips, header)
 
 
-def read_clip(folder: Path, position: int) -> np.ndarray:
-    """Return one clip, uint8 (T, S, S, 3); only its own bytes are read."""
-    return np.array(map_clips(folder)[position])
+def read_clip(store: Store, name: str, position: int) -> np.ndarray:
+    """Return one clip, uint8 (T, S, S, 3); only its own bytes are read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IndexError: it has fewer clips.
+        ValueError: it is damaged.
+    """
+    offset, shape = _layout(store, name)
+    if not 0 <= position < shape[0]:
+        raise IndexError(f"clip {position} of {shape[0]}")
+    num_bytes = math.prod(shape[1:])
+    found = store.read(name, offset + position * num_bytes, num_bytes, often=True)
+    return np.frombuffer(found, np.uint8).reshape(shape[1:])
 
 
-def map_clips(folder: Path) -> np.ndarray:
-    """Return all clips, uint8 (N, T, S, S, 3), without reading them yet."""
-    clips: np.ndarray = np.load(folder / CLIPS, mmap_mode="r", allow_pickle=False)
-    return clips
+def count_clips(store: Store, name: str) -> int:
+    """Return how many clips a file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged.
+    """
+    offset, shape = _layout(store, name)
+    wanted, size_bytes = offset + math.prod(shape), store.size(name)
+    if size_bytes != wanted:
+        raise ValueError(f"{name} has {size_bytes} bytes instead of {wanted}")
+    return shape[0]
 
 
-def read_thumbnail(folder: Path, place: ThumbnailPlace) -> bytes:
-    """Return one JPEG."""
-    with (folder / THUMBNAILS).open("rb") as file:
-        file.seek(place.offset)
-        return file.read(place.num_bytes)
-
-
-def count_clips(folder: Path) -> int:
-    """Return how many clips a published folder holds."""
-    return len(map_clips(folder))
+def _layout(store: Store, name: str) -> tuple[int, tuple[int, ...]]:
+    """Return where the clips begin, and the shape (N, T, S, S, 3) of all of them."""
+    header = io.BytesIO(store.read(name, 0, HEADER_BYTES, often=True))
+    np.lib.format.read_magic(header)
+    shape, _, kind = np.lib.format.read_array_header_1_0(header)
+    if kind != np.uint8:
+        raise ValueError(f"{name} holds {kind}, no clips")
+    return header.tell(), shape

@@ -1,0 +1,18 @@
+"""The files of an installation: below the data folder, or in a bucket of an object store."""
+
+from service.storage.derived import DerivedDraft
+from service.storage.files import Storage, age_s
+from service.storage.names import attempt_name, work_name
+from service.storage.opening import open_storage
+from service.storage.staging import StagedFile, Staging
+
+__all__ = [
+    "DerivedDraft",
+    "StagedFile",
+    "Staging",
+    "Storage",
+    "age_s",
+    "attempt_name",
+    "open_storage",
+    "work_name",
+]
