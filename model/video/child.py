@@ -7,9 +7,11 @@ It reads one request, gives up its rights, answers, and ends. It needs numpy, Py
 import json
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
-from model.video import sandbox
+from model.video import confinement
 from model.video.errors import VideoError
 from model.video.limits import DecodeLimits
 from model.video.messages import Kind, pack_json
@@ -22,39 +24,58 @@ def write(data: bytes) -> None:
         view = view[os.write(1, view) :]
 
 
-def run(request: dict[str, Any], limits: DecodeLimits) -> None:
-    """Do what the parent asks."""
+def run(request: dict[str, Any], limits: DecodeLimits, *, has_no_network: bool) -> None:
+    """Lock this process up, then do what the parent asks."""
     from model.video import tasks  # noqa: PLC0415 (libraries load under the limits)
 
-    tasks.load_lazy_code(request.get("reader", "pyav"))
-    spare = sandbox.SPARE_FDS + (request.get("reader") == "decord")
-    sandbox.forbid_opening(spare=spare)
-    if request["task"] == "probe":
-        write(tasks.probe(sandbox.VIDEO_FD, limits))
+    reader = request.get("reader", "pyav")
+    tasks.load_lazy_code(reader)
+    locked = confinement.lock(reopens_video=reader == "decord")
+    confinement.watch_parent()
+    if request["task"] == "sandbox":
+        write(pack_json(Kind.FACTS, {"has_no_network": has_no_network, **asdict(locked)}))
         return
-    for message in tasks.read_clips(sandbox.VIDEO_FD, request, limits):
+    answers: Iterator[bytes] = (
+        iter([tasks.probe(confinement.VIDEO_FD, limits)])
+        if request["task"] == "probe"
+        else tasks.read_clips(confinement.VIDEO_FD, request, limits)
+    )
+    for message in answers:
         write(message)
+
+
+def tell_usage() -> None:
+    """Tell the parent how much memory this process took."""
+    write(pack_json(Kind.USAGE, {"peak_memory_bytes": confinement.peak_memory_bytes()}))
+
+
+def refuse(reason: str, detail: str) -> None:
+    """Tell the parent why the video can't be used."""
+    tell_usage()
+    write(pack_json(Kind.REFUSAL, {"reason": reason, "detail": detail}))
 
 
 def main() -> None:
     """Answer one request."""
     video_fd = int(sys.argv[1])
-    if video_fd != sandbox.VIDEO_FD:
-        os.dup2(video_fd, sandbox.VIDEO_FD)
+    if video_fd != confinement.VIDEO_FD:
+        os.dup2(video_fd, confinement.VIDEO_FD)
         os.close(video_fd)
     request = json.loads(sys.stdin.buffer.readline())
     limits = DecodeLimits(**request["limits"])
-    sandbox.leave_folder()
-    sandbox.leave_network()
-    sandbox.limit_resources(cpu_s=limits.cpu_s, memory_bytes=limits.memory_bytes)
-    sandbox.exit_with_parent()
+    confinement.end_with_parent()
+    confinement.open_status()
+    confinement.leave_folder()
+    has_no_network = confinement.leave_network()
+    confinement.limit_resources(cpu_s=limits.cpu_s, memory_bytes=limits.memory_bytes)
     try:
-        run(request, limits)
+        run(request, limits, has_no_network=has_no_network)
+        tell_usage()
     except VideoError as refusal:
-        write(pack_json(Kind.REFUSAL, {"reason": refusal.reason, "detail": refusal.detail}))
+        refuse(refusal.reason, refusal.detail)
     except (MemoryError, BlockingIOError):  # no memory, or none for another thread
         detail = "Reading the video took more memory than allowed; re-encode it smaller."
-        write(pack_json(Kind.REFUSAL, {"reason": "decode_memory_limit", "detail": detail}))
+        refuse("decode_memory_limit", detail)
     sys.stderr.flush()
     os._exit(0)  # decoders may hang or crash while they are torn down
 

@@ -82,6 +82,9 @@ class DecodeChild:
                 its time or memory.
         """
         while (message := self._read_message()) is not None:
+            if message.kind is Kind.USAGE:
+                self.peak_memory_bytes = peak_memory_of(message, self._limits)
+                continue
             if message.kind is Kind.REFUSAL:
                 refusal = message.json()
                 raise VideoError(str(refusal.get("reason"))[:64], str(refusal.get("detail"))[:1000])
@@ -173,7 +176,7 @@ class DecodeChild:
                 self._exit_status = os.waitstatus_to_exitcode(status)
                 self._process.returncode = self._exit_status
                 self.cpu_s = usage.ru_utime + usage.ru_stime
-                self.peak_memory_bytes = usage.ru_maxrss * 1024
+                self.peak_memory_bytes = self.peak_memory_bytes or usage.ru_maxrss * 1024
             elif deadline is not None and time.monotonic() > deadline:
                 self._kill()
                 deadline = None
@@ -196,6 +199,12 @@ class DecodeChild:
                 "decode_memory_limit",
                 "Reading the video took more memory than allowed; re-encode it smaller.",
             )
+        if ended_by is signal.SIGSYS:
+            return VideoError(
+                "sandbox_violation",
+                "The decoder tried what reading a video never needs and was ended; "
+                "the file may be an attack: do not open it with other programs.",
+            )
         how = f"was ended by {ended_by.name}" if ended_by else f"failed with status {status}"
         error = VideoError(
             "decoder_crashed",
@@ -203,6 +212,18 @@ class DecodeChild:
         )
         error.add_note(self._stderr.decode(errors="replace"))
         return error
+
+
+def peak_memory_of(message: Message, limits: DecodeLimits) -> int:
+    """Return the largest resident size that the child says it had, bytes; 0 if it can't know.
+
+    Raises:
+        VideoError: it can't be true.
+    """
+    peak = message.json().get("peak_memory_bytes")
+    if not isinstance(peak, int) or not 0 <= peak <= limits.memory_bytes:
+        raise nonsense()
+    return peak
 
 
 def open_video(path: Path) -> int:

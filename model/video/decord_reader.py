@@ -15,15 +15,16 @@ import numpy as np
 from decord._ffi.base import DECORDError
 from decord.video_reader import VideoReader
 
+from model.video.confinement import VIDEO_FD
 from model.video.gate import OpenVideo
 from model.video.packet_index import PacketIndex
 from model.video.plan import SpanPlan
 from model.video.pyav_reader import DecodeTally, choose_threads, read_with_pyav
-from model.video.sandbox import VIDEO_FD
 from model.video.transforms import Frame
 
-SEEKS_WRONG = frozenset({"mpegts", "mpeg", "mpegvideo", "avi", "asf"})
-"""decord starts behind the first keyframe of these, or takes their timestamps wrong."""
+READS_RIGHT = frozenset({"mp4", "matroska", "flv", "ogg"})
+"""decord starts behind the first keyframe of other containers, or takes their timestamps wrong.
+It has no list of allowed formats; these stand in the first bytes, so it opens no other one."""
 
 NARROWEST = 64
 """decord returns frames of fewer pixels a row with a wrong shape."""
@@ -70,8 +71,9 @@ def read_with_decord(
 
 def open_reader(video: OpenVideo, num_frames: int) -> Any | None:
     """Open the video with decord, or return None where its answers could not be trusted."""
-    is_safe = video.damage is None and video.container_name not in SEEKS_WRONG
-    if not is_safe or video.stream.width < NARROWEST:
+    is_safe = video.damage is None and video.container_name in READS_RIGHT
+    is_only = len(video.container.streams.video) == 1  # so decord's choice is the checked one
+    if not is_safe or not is_only or video.stream.width < NARROWEST:
         return None
     try:
         reader = VideoReader(f"/proc/self/fd/{VIDEO_FD}", num_threads=choose_threads(video))

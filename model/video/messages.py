@@ -28,6 +28,7 @@ class Kind(IntEnum):
     CLIP = 2
     REPORT = 3
     REFUSAL = 4
+    USAGE = 5
 
 
 @dataclass(frozen=True)

@@ -1,69 +1,66 @@
-"""Take away from this process whatever decoding does not need. Runs before libraries load.
+"""What the sandbox of the decoding child is worth on this machine."""
 
-What remains is standard input, output and error, and the video on descriptor 3. The limit
-on open files is set just above them, so that no other file, socket or device can be
-opened, whatever a decoder is talked into.
-"""
-
-import ctypes
-import os
-import resource
-import signal
-import tempfile
-import threading
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-VIDEO_FD = 3
-SPARE_FDS = 1
-"""FFmpeg duplicates the descriptor that it is given."""
-CLONE_NEWNET = 0x40000000
-CLONE_NEWUSER = 0x10000000
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-PR_SET_NO_NEW_PRIVS = 38
-PARENT_GONE = 3
+from model.video.child_process import DecodeChild
+from model.video.limits import DecodeLimits
+from model.video.messages import Kind, nonsense
+
+LIMITS = DecodeLimits(cpu_s=30, wall_s=30)
+MISSING = {
+    "has_no_network": "The decoder shares this machine's network namespace; allow user "
+    "namespaces (kernel.unprivileged_userns_clone=1, or the container's seccomp profile).",
+    "has_filter": "The decoder's system calls are not filtered; use Linux 4.14 or newer on "
+    "x86_64 or aarch64, with CONFIG_SECCOMP_FILTER.",
+    "has_landlock": "The decoder is not confined by Landlock; use Linux 5.13 or newer with "
+    "`landlock` in its list of security modules (lsm=).",
+    "has_no_rights": "The decoder keeps the rights of its user; do not run as root.",
+}
+"""Layer -> what its absence means, and what to do."""
 
 
-def leave_network() -> None:
-    """Move into an empty network namespace, where the kernel permits it."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if libc.unshare(CLONE_NEWNET) != 0:
-        libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """Which layers of the sandbox hold, found by starting a real child.
 
+    Limits on memory, time, descriptors and files hold on every Linux.
 
-def leave_folder() -> None:
-    """Work in a folder that is already removed: nothing can be made or found in it."""
-    folder = Path(tempfile.mkdtemp(prefix="reelseek-"))
-    os.chdir(folder)
-    folder.rmdir()
-
-
-def limit_resources(*, cpu_s: float, memory_bytes: int) -> None:
-    """Bound CPU time and memory; forbid core dumps and writing to files."""
-    cpu = max(1, round(cpu_s))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def forbid_opening(*, spare: int) -> None:
-    """Allow `spare` descriptors more than those in use; call it when all code is loaded."""
-    most = VIDEO_FD + 1 + spare
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def exit_with_parent() -> None:
-    """End this process as soon as nobody holds the other end of its standard input.
-
-    The kernel kills it as well when the thread that started it ends, which waits for it as long
-    as it lives: that also ends a decoder that is stopped or stuck.
+    Attributes:
+        has_no_network: the child has a network namespace of its own, with nothing in it.
+        has_filter: its system calls are filtered (seccomp).
+        landlock_abi: version of Landlock that confines it, 0 for none.
+        has_no_rights: it gave up all capabilities.
     """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(PARENT_GONE)
+    has_no_network: bool
+    has_filter: bool
+    landlock_abi: int
+    has_no_rights: bool
 
-    threading.Thread(target=watch, daemon=True).start()
+    @property
+    def weaknesses(self) -> tuple[str, ...]:
+        """What does not hold here: a sentence each, with what to do about it."""
+        holds = {**asdict(self), "has_landlock": self.landlock_abi > 0}
+        return tuple(sentence for layer, sentence in MISSING.items() if not holds[layer])
+
+
+def capabilities() -> Capabilities:
+    """Start a decoding child that locks itself up, and return what it achieved.
+
+    Raises:
+        VideoError: the child can't be started, or did not end well.
+    """
+    request = {"task": "sandbox", "limits": asdict(LIMITS)}
+    with DecodeChild(Path(__file__), request, limits=LIMITS) as child:
+        found = [message.json() for message in child.messages() if message.kind is Kind.FACTS]
+    try:
+        (facts,) = found
+        return Capabilities(
+            has_no_network=facts["has_no_network"] is True,
+            has_filter=facts["has_filter"] is True,
+            landlock_abi=int(facts["landlock_abi"]),
+            has_no_rights=facts["has_no_rights"] is True,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise nonsense() from error

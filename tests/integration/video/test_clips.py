@@ -224,7 +224,11 @@ def test_the_report_is_unknown_before_the_last_clip(tmp_path):
 
 @pytest.mark.parametrize(
     ("sent", "reason"),
-    [(signal.SIGABRT, "decoder_crashed"), (signal.SIGKILL, "decode_memory_limit")],
+    [
+        (signal.SIGABRT, "decoder_crashed"),
+        (signal.SIGKILL, "decode_memory_limit"),
+        (signal.SIGSYS, "sandbox_violation"),
+    ],
 )
 def test_a_child_that_dies_is_an_error_of_the_video(tmp_path, sent, reason):
     path = make_video(tmp_path / "long.mp4", seconds=8)
