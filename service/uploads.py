@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 from uuid import UUID
@@ -70,6 +71,7 @@ def accept(
     idempotency: IdempotencyToken | None = None,
     owner: str | None = None,
     quotas: Quotas = UNLIMITED,
+    alongside: Callable[[Session, Accepted], None] | None = None,
 ) -> Accepted:
     """Accept a file that was received and probed: catalog it, commit, then wake a worker.
 
@@ -84,6 +86,7 @@ def accept(
         idempotency: a repetition with the same token gets the same answer.
         owner: the `key_id` of who sent it, whose quota it counts for; None: nobody's.
         quotas: how much may be uploaded and kept.
+        alongside: takes part in the transaction, when the rows of the video are written.
 
     Raises:
         ConflictError: the key was used for another request.
@@ -97,13 +100,19 @@ def accept(
         if owner is not None:
             quotas.count_upload(session, owner, upload.staged.size_bytes, is_new=is_new)
 
+    def catalog(session: Session) -> tuple[Accepted, list[Job]]:
+        accepted, jobs = _catalog(session, upload, storage, count)
+        if alongside is not None:
+            alongside(session, accepted)
+        return accepted, jobs
+
     def work(session: Session) -> tuple[Accepted, list[Job]]:
         if idempotency is None:
-            return _catalog(session, upload, storage, count)
+            return catalog(session)
         earlier = session.get(IdempotencyKey, (idempotency.owner, idempotency.key))
         if earlier is not None:
             return _same_answer(earlier, upload.digest), []
-        accepted, jobs = _catalog(session, upload, storage, count)
+        accepted, jobs = catalog(session)
         session.add(_answered(idempotency, upload, accepted))
         return accepted, jobs
 

@@ -1,0 +1,1 @@
+"""Imports: videos are fetched by their address, from a folder of this machine, or a bucket."""
