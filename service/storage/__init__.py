@@ -1,7 +1,8 @@
 """The files of an installation: below the data folder, or in a bucket of an object store."""
 
 from service.storage.derived import DerivedDraft
-from service.storage.files import Storage, age_s
+from service.storage.disk import age_s
+from service.storage.files import Storage
 from service.storage.names import attempt_name, work_name
 from service.storage.opening import open_storage
 from service.storage.staging import StagedFile, Staging

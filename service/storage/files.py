@@ -6,7 +6,6 @@ what belongs to this machine, lies below the data folder.
 
 import contextlib
 import shutil
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -17,7 +16,7 @@ from service.durable import sync_file
 from service.errors import NotFoundError, PayloadTooLargeError
 from service.storage import derived, names
 from service.storage.derived import CLIPS, THUMBNAILS, DerivedDraft
-from service.storage.disk import Disk
+from service.storage.disk import Disk, age_s
 from service.storage.folder import FolderStore
 from service.storage.names import StoredBlob, StoredFolder
 from service.storage.staging import StagedFile, Staging
@@ -180,8 +179,9 @@ class Storage:
         Raises:
             StorageFullError: the disk is full.
         """
+        stored = names.part_name(name)
         sync_file(path)
-        self.store.put(names.part_name(name), path)
+        self.store.put(stored, path)
         path.unlink(missing_ok=True)
 
     def read_part(self, name: str) -> Iterator[bytes]:
@@ -284,17 +284,6 @@ class Storage:
         for path in self.staging.iterdir():
             if path.name not in keep and age_s(path) > older_than_s:
                 yield path
-
-
-def age_s(path: Path) -> float:
-    """Return how long ago a file, or anything in a folder, was changed; 0 if it is gone."""
-    newest = 0.0
-    for each in (path, *(path.iterdir() if path.is_dir() else ())):
-        try:
-            newest = max(newest, each.stat().st_mtime)
-        except FileNotFoundError:
-            return 0.0
-    return max(0.0, time.time() - newest)
 
 
 @contextlib.contextmanager
