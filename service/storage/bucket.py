@@ -157,8 +157,7 @@ class BucketStore:
         if size_bytes > self._disk.free_bytes():
             self._cache.make_room(size_bytes)
         self._disk.check_space(size_bytes)
-        for start in range(0, size_bytes, WINDOW_BYTES):
-            file.write(self._read(name, start, min(WINDOW_BYTES, size_bytes - start)))
+        file.writelines(self._read(name, start, min(WINDOW_BYTES, size_bytes - start)) for start in range(0, size_bytes, WINDOW_BYTES))
 
     def _now(self) -> datetime:
         """Return what time it is by the clock of the store, by which it dates its objects."""
@@ -185,12 +184,12 @@ class BucketStore:
             except FileNotFoundError:
                 raise
             except (PermissionDeniedError, UnauthenticatedError) as error:
-                log.error("object_store_refuses", error=_first_line(error))
+                log.warning("object_store_refuses", error=_first_line(error))
                 raise _unavailable("refuses the key it was given") from error
             except (BaseError, OSError) as error:
                 if time.monotonic() + wait_s - began > patience_s:
                     self._away_until = time.monotonic() + AWAY_S
-                    log.error("object_store_away", error=_first_line(error))
+                    log.warning("object_store_away", error=_first_line(error))
                     raise _unavailable("does not answer as it should") from error
                 log.warning("object_store_failed", error=_first_line(error))
             else:

@@ -138,7 +138,7 @@ def test_pieces_of_an_upload_are_kept_until_they_are_removed(files):
         next(files.read_part(names[1]))
 
 
-def test_what_must_stay_stays_when_it_is_removed_elsewhere(bucket, tmp_path):
+def test_what_must_stay_stays_when_it_is_removed_elsewhere(bucket):
     staged = stage(bucket, b"content")
     bucket.publish(staged)
     folder = bucket.tuning_folder(uuid4()) / "footage"
