@@ -68,6 +68,8 @@ class Fleet:
         settings: environment variables of every process.
         apis: how many API processes.
         workers: how many workers that ingest.
+        couriers: how many workers that fetch and tell.
+        starts: processes that were started so far.
     """
 
     folder: Path
@@ -78,6 +80,7 @@ class Fleet:
     members: dict[str, Member] = field(default_factory=dict)
     ports: list[int] = field(default_factory=list)
     killed: Counter[str] = field(default_factory=Counter)
+    starts: int = 0
     _is_stopping: bool = False
 
     @property
@@ -115,8 +118,8 @@ class Fleet:
         for number in range(self.couriers):
             command = [sys.executable, "-m", "service.cli", "worker", "--courier"]
             self._add(f"courier-{number}", command, {})
-        for name, member in self.members.items():
-            member.start(self.log_of(name))
+        for name in self.members:
+            self._start(name)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
         self.wait_until_ready()
@@ -192,11 +195,15 @@ class Fleet:
     def _add(self, name: str, command: list[str], more: Mapping[str, str]) -> None:
         self.members[name] = Member(name, command, {**self.environment, **more})
 
+    def _start(self, name: str) -> None:
+        self.members[name].start(self.log_of(name))
+        self.starts += 1
+
     def _watch(self) -> None:
         while not self._is_stopping:
             for name, member in self.members.items():
                 if member.process is not None and member.process.poll() is not None:
-                    member.start(self.log_of(name))
+                    self._start(name)
             time.sleep(WATCH_EVERY_S)
 
 

@@ -146,7 +146,8 @@ class Load:
 
 def check_everything(fleet: Fleet, ledger: Ledger) -> None:
     """Compare what was acknowledged with what is there, once it has come to rest."""
-    assert not ledger.broken
+    broken, ledger.broken = ledger.broken, []
+    assert not broken, "\n".join(broken)
     fleet.wait_until_ready()
     for number in range(fleet.apis):
         with fleet.client(number) as client:
