@@ -19,7 +19,6 @@ from service.catalog.session import (
 from service.catalog.violations import Violation
 from service.cli.client import KeyOption, open_api
 from service.cli.console import Exit, JsonOption, escape, out, print_json, print_table
-from service.cli.replica_audit import audit_replica
 from service.cli.roots import database_errors, load_settings, require_database
 from service.observing.installation import AUDIT
 from service.storage import open_storage
@@ -51,6 +50,8 @@ def audit(
             found = auditing.audit(
                 session, storage, grace_s=settings.orphan_grace_s, verify_digests=digests
             )
+        if replica:
+            from service.cli.replica_audit import audit_replica  # noqa: PLC0415 (loads FAISS)
         for url in replica or ():
             with database_errors(settings), open_api(url, key) as api:
                 found += audit_replica(reads, api)
