@@ -5,6 +5,7 @@ import sys
 import typer
 
 from service.cli.audit import audit
+from service.cli.backup import backup, restore
 from service.cli.captions import captions
 from service.cli.console import CliError, Exit, print_failure
 from service.cli.doctor import doctor
@@ -39,6 +40,8 @@ app.command()(train)
 app.command()(tune)
 app.command()(doctor)
 app.command()(audit)
+app.command()(backup)
+app.command()(restore)
 app.command()(api)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")

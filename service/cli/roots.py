@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from service.backup.restoring import NOTE
 from service.cli.console import CliError, Exit, command_name
 from service.errors import ServiceError
 from service.settings import Settings
@@ -34,7 +35,22 @@ def make_data_dir(settings: Settings) -> Path:
     """Make the folder that everything is kept in, and check that it can be written.
 
     Raises:
-        CliError: it cannot be.
+        CliError: it cannot be, or a restore into it was not finished.
+    """
+    folder = make_writable_folder(settings)
+    if (folder / NOTE).exists():
+        raise CliError(
+            f"A restore into {folder} was not finished: run the same `{command_name()} restore` "
+            "again; it goes on where it was."
+        )
+    return folder
+
+
+def make_writable_folder(settings: Settings) -> Path:
+    """Make the data folder, also for a restore that goes on.
+
+    Raises:
+        CliError: it cannot be written.
     """
     folder = settings.data_dir.absolute()
     mend = "set REELSEEK_DATA_DIR to a folder that you may write."
