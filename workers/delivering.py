@@ -62,7 +62,7 @@ def deliver(job: Job, lease: Lease, resources: Resources) -> None:
     elif delivery.tries >= len(WAITS_S):
         commit(partial(delivery_queries.commit_given_up, sent=sent))
     else:
-        wait_s = _wait_s(delivery.tries, retry_after_s)
+        wait_s = wait_before_next(delivery.tries, retry_after_s)
         commit(partial(delivery_queries.commit_retry, sent=sent, wait_s=wait_s))
     log.info("webhook_told", event_type=delivery.event, status=sent.status, is_taken=is_taken)
 
@@ -99,7 +99,13 @@ def _secrets_of(webhook: Webhook) -> list[bytes]:
     return [webhook.secret, *old]
 
 
-def _wait_s(tries: int, retry_after_s: int | None) -> float:
+def wait_before_next(tries: int, retry_after_s: int | None) -> float:
+    """Return how long a message waits before it is tried again, seconds.
+
+    Args:
+        tries: how often it was tried before this time.
+        retry_after_s: what the webhook asks for.
+    """
     wait_s = WAITS_S[tries] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (no secret)
     return max(wait_s, min(float(retry_after_s or 0), WAITS_S[-1]))
 
