@@ -16,6 +16,7 @@ from service.jobs import JobSender
 from service.settings import Settings
 from service.storage import Storage
 from tests import factories
+from tests.object_store import running_object_store
 from tests.servers import running_postgres, running_redis
 
 MIB = 1024 * 1024
@@ -65,6 +66,13 @@ def sqlite_template(tmp_path_factory):
 def redis_server():
     """URL of a real Redis."""
     with running_redis() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def object_store():
+    """Address of a real object store."""
+    with running_object_store() as url:
         yield url
 
 

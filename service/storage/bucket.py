@@ -29,7 +29,7 @@ PIECE_BYTES, PIECES_AT_ONCE, MAX_PIECES = 16 * MIB, 4, 9000
 """Of a multipart upload; S3 takes 10,000 pieces at most."""
 WINDOW_BYTES = 8 * MIB
 """Read in one request: what a broken connection loses, and what is kept in memory."""
-INSIST_S, WAIT_S, LONGEST_WAIT_S = 20.0, 0.2, 3.0
+INSIST_S, WAIT_S, LONGEST_WAIT_S = 10.0, 0.2, 2.0
 AWAY_S = 5.0
 """After a failure nobody insists for so long: threads must not pile up before a dead store."""
 RETRY_AFTER_S = 5
@@ -157,7 +157,9 @@ class BucketStore:
         if size_bytes > self._disk.free_bytes():
             self._cache.make_room(size_bytes)
         self._disk.check_space(size_bytes)
-        file.writelines(self._read(name, start, min(WINDOW_BYTES, size_bytes - start)) for start in range(0, size_bytes, WINDOW_BYTES))
+        for start in range(0, size_bytes, WINDOW_BYTES):
+            window = self._read(name, start, min(WINDOW_BYTES, size_bytes - start))
+            file.write(window)
 
     def _now(self) -> datetime:
         """Return what time it is by the clock of the store, by which it dates its objects."""

@@ -4,14 +4,7 @@ import pytest
 
 from service.settings import Settings
 from service.storage import open_storage
-from tests.object_store import running_object_store, with_bucket
-
-
-@pytest.fixture(scope="session")
-def object_store():
-    """Address of a real object store."""
-    with running_object_store() as url:
-        yield url
+from tests.object_store import with_bucket
 
 
 @pytest.fixture
