@@ -11,7 +11,7 @@ import resource
 import socket
 import struct
 import termios
-from asyncio import BaseTransport, TimerHandle, Transport
+from asyncio import AbstractEventLoop, BaseTransport, TimerHandle, Transport
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -114,10 +114,11 @@ class PatientProtocol(H11Protocol):
         config: uvicorn.Config,
         server_state: ServerState,
         app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,  # uvicorn names it so
         *,
         patience: Patience,
     ) -> None:
-        super().__init__(config, server_state, app_state)
+        super().__init__(config, server_state, app_state, _loop)
         self._patience = patience
         self._timer: TimerHandle | None = None
         self._head_since: float | None = None
