@@ -26,6 +26,7 @@ WAIT_MS = 2.0  # for others to join a pass
 TEXT_TIMEOUT_S = 10.0
 KEPT_EMBEDDINGS = 2_000
 KEPT_MATCHES = 50_000
+NEWEST_QUERIES = 64
 WARM_UP_TEXT = "a ball"
 
 
@@ -119,6 +120,11 @@ class Encoder:
             return self._texts.submit(text).result(TEXT_TIMEOUT_S)
         except (BatcherFullError, BatcherClosedError, CancelledError, TimeoutError) as error:
             raise _too_busy() from error
+
+    def recent_queries(self) -> NDArray[np.float32]:
+        """Return embeddings of texts that were searched for lately, newest first, (t, E)."""
+        newest = self._embeddings.newest(NEWEST_QUERIES)
+        return np.array(newest, np.float32).reshape(-1, self.spec.embedding_dim)
 
     def recall(self, text: str, keys: Sequence[ClipKey]) -> dict[ClipKey, float]:
         """Return those log-odds that are remembered."""

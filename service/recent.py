@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -35,6 +36,11 @@ class Recent(Generic[K, V]):
             if value is not None:
                 self._values.move_to_end(key)
             return value
+
+    def newest(self, count: int) -> list[V]:
+        """Return the values used last, newest first."""
+        with self._lock:
+            return list(islice(reversed(self._values.values()), count))
 
     def put(self, key: K, value: V) -> None:
         """Keep a value, and forget those that were not used for longest."""

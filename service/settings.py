@@ -243,8 +243,14 @@ class Settings(BaseSettings):
     )
     search_queue: int = Field(256, ge=1, description="Searches waiting at most; then 503.")
     replica_poll_ms: int = Field(200, gt=0, description="How often the change log is read.")
-    index_kind: Literal["flat_fp16", "flat_fp32", "flat_int8"] = Field(
-        "flat_fp16", description="FAISS index of a replica."
+    index_kind: Literal[
+        "auto", "flat_fp16", "flat_fp32", "flat_int8", "hnsw", "ivf_flat", "ivf_pq"
+    ] = Field("auto", description="FAISS index of a replica; auto chooses by size and recall.")
+    index_recall: float = Field(
+        0.97, gt=0, le=1, description="Share of the exact answer that auto must find, as measured."
+    )
+    index_flat_below: int = Field(
+        300_000, ge=0, description="With fewer segments auto keeps the exact, flat index."
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(

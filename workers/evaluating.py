@@ -17,6 +17,7 @@ from service.catalog.live_queries import live_segments
 from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import Job
 from service.evaluations import Question, questions_of
+from service.index.kinds import flat_kind
 from service.index.loading import load_view
 from service.index.view import IndexView
 from service.search.clips import ClipStore
@@ -79,7 +80,9 @@ def _load(run_id: UUID, resources: Resources) -> _Plan:
     with resources.reads() as session:
         record = get_run(session, run_id)
         generation = active_generation(session)
-        view = load_view(session, generation, kind=settings.index_kind)
+        view = load_view(
+            session, generation, kind=flat_kind(settings.index_kind)
+        )  # exact, as if nothing were near
         questions = questions_of(queries_of(session, record.run.set_id))
         video_ids = {moment.video_id for one in questions for moment in one.moments}
         spans: SpansOf = {}

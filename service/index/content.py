@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from service.index.faiss_index import FaissIndex
 from service.index.view import IndexView
 
-EXACT = ("flat_fp16", "flat_fp32")
-"""Kinds of bases that give every vector back as it was stored."""
+ROUGH = "flat_int8"
+"""The kind of base that does not give every vector back as it was stored."""
 
 
 class Content(NamedTuple):
@@ -44,7 +44,7 @@ def content_of(view: IndexView) -> Content:
     keys = hashlib.sha256(np.ascontiguousarray(ids[order]).tobytes())
     keys.update(versions[order].astype("<i4").tobytes())
     keys.update(ordinals[order].astype("<i4").tobytes())
-    vectors = _vectors_digest(view, is_alive, order) if view.kind in EXACT else None
+    vectors = _vectors_digest(view, is_alive, order) if view.kind != ROUGH else None
     return Content(
         generation_id=view.generation_id,
         epoch=view.epoch,

@@ -3,16 +3,18 @@
 Shapes: n positions (one per segment), m slots (one per video), E embedding width.
 """
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-IndexKind = Literal["flat_fp16", "flat_fp32", "flat_int8"]
+from service.index.kinds import BaseKind, FlatKind, NearKind
+from service.index.near import exact_part, near_parameters
 
 QUANTIZERS = {
     "flat_fp16": faiss.ScalarQuantizer.QT_fp16,
@@ -21,6 +23,8 @@ QUANTIZERS = {
 TIE = 1e-6
 """FAISS rounds a little differently when it counts than when it searches int8."""
 ROWS_AT_ONCE = 65_536  # added at once: bounds the float32 copy that FAISS wants
+SPARE = 1.2
+"""More than a filter should need are looked for near: its share is that of all, not of these."""
 
 
 class Slot(NamedTuple):
@@ -45,6 +49,27 @@ class Hit(NamedTuple):
     seq: int
     ordinal: int
     similarity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Near:
+    """How a near index is used, and what was measured of that on its own gallery.
+
+    Attributes:
+        kind: of the index.
+        effort: nodes of the graph or cells that a search looks at.
+        depth: as many are looked for near at most; recall holds for any number up to it.
+        recall: share of the exact answer that is found, the least of several lengths.
+        num_texts: of the queries that it was measured with, texts that people searched for.
+        num_segments: the other queries, embeddings of the gallery.
+    """
+
+    kind: NearKind
+    effort: int
+    depth: int
+    recall: float
+    num_texts: int
+    num_segments: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,26 +136,33 @@ def pack_ids(video_ids: Iterable[UUID]) -> NDArray[np.bytes_]:
 
 
 class FaissIndex:
-    """A flat index that is never changed once made, so many threads may search it at once.
+    """An index that is never changed once made, so many threads may search it at once.
 
     (Adding to an index while another thread searches it crashes the process.)
 
     Args:
         index: what FAISS searches.
         keys: of its positions.
+        kind: what it is.
+        near: how to look at a part of it only; if None, every search scans all of it.
 
     Raises:
         ValueError: the index holds another number of positions than the keys.
     """
 
-    def __init__(self, index: Any, keys: Keys) -> None:
+    def __init__(
+        self, index: Any, keys: Keys, *, kind: BaseKind = "flat_fp16", near: Near | None = None
+    ) -> None:
         if index.ntotal != len(keys.slots):
             raise ValueError(f"the index has {index.ntotal} positions, {len(keys.slots)} keys")
         self.index = index
         self.keys = keys
+        self.kind = kind
+        self.near = near
+        self.exact = exact_part(index, kind)
 
     @classmethod
-    def build(cls, vectors: NDArray[Any], keys: Keys, *, kind: IndexKind) -> "FaissIndex":
+    def build(cls, vectors: NDArray[Any], keys: Keys, *, kind: FlatKind) -> "FaissIndex":
         """Index embeddings, (n, E), float16 or float32."""
         dim = vectors.shape[1]
         index: Any
@@ -143,12 +175,16 @@ class FaissIndex:
             index.train(vectors.astype(np.float32))  # the range of each int8 component
         for start in range(0, len(vectors), ROWS_AT_ONCE):
             index.add(vectors[start : start + ROWS_AT_ONCE].astype(np.float32))
-        return cls(index, keys)
+        return cls(index, keys, kind=kind)
 
     @classmethod
     def empty(cls, dim: int) -> "FaissIndex":
         """Return an index of nothing."""
         return cls.build(np.empty((0, dim), np.float16), Keys.of([], []), kind="flat_fp16")
+
+    def used(self, near: Near | None) -> "FaissIndex":
+        """Return the same index, searched in another way."""
+        return FaissIndex(self.index, self.keys, kind=self.kind, near=near)
 
     def __len__(self) -> int:
         """Return the number of positions n."""
@@ -163,7 +199,12 @@ class FaissIndex:
         """Return the embeddings as FAISS holds them, (n, E)."""
         if not len(self):
             return np.empty((0, self.dim), np.float32)
-        vectors: NDArray[np.float32] = self.index.reconstruct_n(0, len(self))
+        vectors: NDArray[np.float32] = self.exact.index.reconstruct_n(0, len(self))
+        return vectors
+
+    def vectors_at(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the embeddings of some positions, (p, E)."""
+        vectors: NDArray[np.float32] = self.exact.index.reconstruct_batch(positions)
         return vectors
 
     def search(
@@ -171,23 +212,49 @@ class FaissIndex:
     ) -> list[Hit]:
         """Return the positions most similar to a query, best first.
 
+        A filter never costs recall. A near index looks for so many more that enough should pass,
+        and where they do, the first k of them are those of a search that knew the filter. Where
+        they do not, and where a filter keeps little, everything is scanned, which skips what is
+        closed.
+
         Args:
             query: unit norm, (E,).
             k: how many at most.
-            is_open: slots that may be found, bool (m,); all if None. The rest is skipped while
-                FAISS scans, so a filter never costs recall.
+            is_open: slots that may be found, bool (m,); all if None.
         """
         k = min(k, len(self))
-        selector = self.selector(is_open) if is_open is not None else None
         if k == 0 or (is_open is not None and not is_open.any()):
             return []
         faiss.omp_set_num_threads(1)  # per calling thread; two threads a query lose under load
-        # its Python names differ from those of the C++ signatures that mypy reads
-        make_parameters: Any = faiss.SearchParameters
-        parameters = make_parameters(sel=selector) if selector is not None else None
-        similarities, positions = self.index.search(query[None], k, params=parameters)
-        is_found = positions[0] >= 0  # FAISS fills up with -1
-        return self._hits(positions[0][is_found], similarities[0][is_found])
+        found = self.search_near(query, k, is_open)
+        positions, similarities = found if found is not None else self._scan(query, k, is_open)
+        return self._hits(positions, similarities)
+
+    def search_near(
+        self, query: NDArray[np.float32], k: int, is_open: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+        """Return positions and similarities, (k,), by looking at a part of the index.
+
+        Args:
+            query: unit norm, (E,).
+            k: how many.
+            is_open: slots that may be found, bool (m,); all if None.
+
+        Returns:
+            None where that can't give k of them.
+        """
+        near = self.near
+        if near is None:
+            return None
+        wanted = k if is_open is None else needed(k, is_open)
+        if wanted > near.depth:
+            return None
+        parameters = near_parameters(near.kind, near.effort)
+        positions, similarities = _found(self.index, query, int(wanted), parameters)
+        if is_open is not None:
+            passes = is_open[self.keys.slots[positions]]
+            positions, similarities = positions[passes], similarities[passes]
+        return (positions[:k], similarities[:k]) if len(positions) >= k else None
 
     def count_above(
         self,
@@ -205,11 +272,9 @@ class FaissIndex:
         if not len(self) or (is_open is not None and not is_open.any()):
             return 0
         faiss.omp_set_num_threads(1)
-        make_parameters: Any = faiss.SearchParameters
         selector = self.selector(is_open) if is_open is not None else None
-        parameters = make_parameters(sel=selector) if selector is not None else None
-        limits, _similarities, _positions = self.index.range_search(
-            query[None], similarity + TIE, params=parameters
+        limits, _similarities, _positions = self.exact.index.range_search(
+            query[None], similarity + TIE, params=self.exact.parameters(selector)
         )
         return int(limits[-1])
 
@@ -217,6 +282,12 @@ class FaissIndex:
         """Return what makes FAISS skip the positions of closed slots."""
         make_selector: Any = faiss.IDSelectorBitmap
         return make_selector(np.packbits(is_open[self.keys.slots], bitorder="little"))
+
+    def _scan(
+        self, query: NDArray[np.float32], k: int, is_open: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        selector = self.selector(is_open) if is_open is not None else None
+        return _found(self.exact.index, query, k, self.exact.parameters(selector))
 
     def _hits(self, positions: NDArray[np.int64], similarities: NDArray[np.float32]) -> list[Hit]:
         slots = self.keys.slots[positions]
@@ -229,3 +300,18 @@ class FaissIndex:
             similarities.tolist(),
         )
         return [Hit(*row) for row in zip(*columns, strict=True)]
+
+
+def needed(k: int, is_open: NDArray[np.bool_]) -> float:
+    """Return how many to look for so that k should pass a filter, bool (m,)."""
+    share = float(is_open.mean())
+    return math.ceil(SPARE * k / share) if share else math.inf
+
+
+def _found(
+    index: Any, query: NDArray[np.float32], k: int, parameters: Any
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return positions and similarities of what FAISS finds, at most (k,)."""
+    similarities, positions = index.search(query[None], k, params=parameters)
+    is_found = positions[0] >= 0  # FAISS fills up with -1
+    return positions[0][is_found], similarities[0][is_found]

@@ -92,6 +92,9 @@ class Followed:
         if fresh is not None:
             self._put(self.view.rebased(fresh))
             log.info("replica_rebased", seq=self.view.seq, segments=self.view.num_segments)
+        measured = self.builder.take_measured(self.view.base)
+        if measured is not None:
+            self._put(replace(self.view, base=measured))
         self.builder.order_if_due(self.view)
 
     def _put(self, view: IndexView) -> None:

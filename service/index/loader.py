@@ -14,8 +14,9 @@ from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.session import Sessions
 from service.encoder import Encoder
 from service.errors import UnavailableError
-from service.index.builder import BaseBuilder, RebuildPolicy
+from service.index.builder import BaseBuilder, IndexWish, RebuildPolicy
 from service.index.followed import Followed
+from service.index.kinds import flat_kind
 from service.index.loading import load_view
 from service.index.serving import Serving
 from service.index.snapshots import SnapshotStore
@@ -116,7 +117,11 @@ class Loader:
         on_done: Callable[[], None],
     ) -> None:
         self._reads = reads
-        self._kind = settings.index_kind
+        self._wish = IndexWish(
+            kind=settings.index_kind,
+            recall=settings.index_recall,
+            flat_below=settings.index_flat_below,
+        )
         self._snapshots = SnapshotStore(Path(settings.data_dir) / "snapshots", sessions)
         self._encoders = encoders
         self._policy = policy
@@ -137,9 +142,9 @@ class Loader:
         with self._reads() as session:
             if trusts_snapshots:
                 counter = read_counter(session)
-                view = self._snapshots.load(session, generation, counter, kind=self._kind)
+                view = self._snapshots.load(session, generation, counter, kind=self._wish.kind)
             source = "snapshot" if view else "sql"
-            view = view or load_view(session, generation, kind=self._kind)
+            view = view or load_view(session, generation, kind=flat_kind(self._wish.kind))
         log.info(
             "replica_loaded",
             generation=str(generation.generation_id),
@@ -149,7 +154,11 @@ class Loader:
             took_s=round(time.monotonic() - began, 3),
         )
         builder = BaseBuilder(
-            reads=self._reads, snapshots=self._snapshots, kind=self._kind, policy=self._policy
+            reads=self._reads,
+            snapshots=self._snapshots,
+            wish=self._wish,
+            policy=self._policy,
+            texts=encoder.recent_queries,
         )
         builder.loaded(view, is_from_sql=source == "sql")
         return Followed(Serving(encoder=encoder, view=view), builder)

@@ -14,13 +14,14 @@ from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.index_queries import EmbeddingRow, read_embeddings
 from service.catalog.replica_queries import Upsert, read_upserts
 from service.catalog.tables import Change, ChangeOp
-from service.index.faiss_index import FaissIndex, IndexKind, Slot
+from service.index.faiss_index import FaissIndex, Slot
+from service.index.kinds import FlatKind
 from service.index.view import IndexView, Upserted, keys_of
 
 log = structlog.get_logger(__name__)
 
 
-def load_view(session: Session, generation: ActiveGeneration, *, kind: IndexKind) -> IndexView:
+def load_view(session: Session, generation: ActiveGeneration, *, kind: FlatKind) -> IndexView:
     """Build the view of a generation from SQL, as of the change counter now.
 
     The counter is read first. Embeddings that are committed while they are read belong to later
@@ -39,7 +40,6 @@ def load_view(session: Session, generation: ActiveGeneration, *, kind: IndexKind
         epoch=counter.epoch,
         seq=counter.seq,
         chain=counter.chain,
-        kind=kind,
         base=base,
         is_dead=np.zeros(len(base.keys.seqs), np.bool_),
         delta=FaissIndex.empty(dim),

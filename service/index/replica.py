@@ -88,6 +88,8 @@ class IndexReplica:
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
         self._reporter.stop(STOP_TIMEOUT_S)
+        for followed in self._followed.values():
+            followed.builder.give_up()
         self._loader.join(STOP_TIMEOUT_S)
         for followed in self._followed.values():
             followed.builder.join(STOP_TIMEOUT_S)

@@ -8,11 +8,14 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import os
 import struct
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import faiss
@@ -32,7 +35,8 @@ from service.catalog.replica_queries import (
 from service.catalog.session import Sessions
 from service.catalog.tables import Snapshot
 from service.durable import make_durable_folder, sync_folder
-from service.index.faiss_index import FaissIndex, IndexKind, Keys
+from service.index.faiss_index import FaissIndex, Keys, Near
+from service.index.kinds import BaseKind, IndexKind, fits
 from service.index.view import IndexView
 
 log = structlog.get_logger(__name__)
@@ -70,7 +74,7 @@ class SnapshotStore:
             session: a reading session.
             generation: whose snapshot.
             counter: how far the change log has come.
-            kind: of the index that is wanted.
+            kind: of the index that is wanted; a flat one is given where a near one is to be made.
         """
         for row in newest_snapshots(session, generation.generation_id):
             try:
@@ -183,6 +187,7 @@ def _pack(view: IndexView) -> bytes:
     np.savez(
         buffer,
         kind=np.array(view.kind),
+        near=np.array(json.dumps(asdict(near) if (near := view.base.near) else None)),
         chain=np.array(view.chain),
         video_ids=keys.video_ids.view("u1"),
         versions=keys.versions,
@@ -204,8 +209,9 @@ def _read(
         packed = np.load(io.BytesIO(file.read(end - length)), allow_pickle=False)
     if str(packed["chain"]) != chain:
         raise BadSnapshotError("it is of another history")
-    if str(packed["kind"]) != kind:
-        raise BadSnapshotError(f"it is {packed['kind']}, not {kind}")
+    found = str(packed["kind"])
+    if not fits(found, kind):
+        raise BadSnapshotError(f"it is {found}, not {kind}")
     keys = Keys(
         video_ids=packed["video_ids"].view("S16"),
         versions=packed["versions"],
@@ -214,7 +220,10 @@ def _read(
         ordinals=packed["ordinals"],
     )
     index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)  # processes share the pages
-    base = FaissIndex(index, keys)
+    near = json.loads(str(packed["near"])) if "near" in packed else None
+    base = FaissIndex(
+        index, keys, kind=cast("BaseKind", found), near=Near(**near) if near else None
+    )
     if base.dim != int(generation.spec["embedding_dim"]):
         raise BadSnapshotError(f"its embeddings are {base.dim} wide")
     return IndexView(
@@ -223,7 +232,6 @@ def _read(
         epoch=row.epoch,
         seq=row.seq,
         chain=str(packed["chain"]),
-        kind=kind,
         base=base,
         is_dead=np.zeros(len(keys.seqs), np.bool_),
         delta=FaissIndex.empty(base.dim),

@@ -9,7 +9,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from service.index.faiss_index import FaissIndex, Hit, IndexKind, Keys, Slot
+from service.index.faiss_index import FaissIndex, Hit, Keys, Slot
+from service.index.kinds import BaseKind, FlatKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,6 @@ class IndexView:
         epoch: of the change log.
         seq: number of the last change that it contains.
         chain: digest of that change.
-        kind: of the base.
         base: the index as it was built.
         is_dead: slots of the base that were deleted or replaced since, bool (m,).
         delta: what was added since.
@@ -51,10 +51,14 @@ class IndexView:
     epoch: str
     seq: int
     chain: str
-    kind: IndexKind
     base: FaissIndex
     is_dead: NDArray[np.bool_]
     delta: FaissIndex
+
+    @property
+    def kind(self) -> BaseKind:
+        """What the base is."""
+        return self.base.kind
 
     @property
     def num_segments(self) -> int:
@@ -149,7 +153,7 @@ class IndexView:
         )
 
 
-def delta_kind(kind: IndexKind) -> IndexKind:
+def delta_kind(kind: BaseKind) -> FlatKind:
     """Return what a delta is: never int8, whose ranges want to be learned from many."""
     return "flat_fp32" if kind == "flat_fp32" else "flat_fp16"
 
@@ -181,7 +185,7 @@ def _open_slots(
 
 
 def _rebuilt(
-    index: FaissIndex, is_kept: NDArray[np.bool_], upserts: Sequence[Upserted], *, kind: IndexKind
+    index: FaissIndex, is_kept: NDArray[np.bool_], upserts: Sequence[Upserted], *, kind: FlatKind
 ) -> FaissIndex:
     """Return an index of some slots of another and of new ones."""
     if not upserts and is_kept.all():

@@ -2,6 +2,8 @@
 
 import fcntl
 import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from service.index.loading import load_view
 from service.index.snapshots import KEPT, SnapshotStore
 from tests.factories import unit_vectors
 from tests.factories_gallery import until
+from tests.factories_indexes import near_index
 
 POISON = Path(__file__).parents[2] / "data" / "faiss_ntotal_2e40.faiss"
 PUBLISHING = RebuildPolicy(snapshot_floor=1)
@@ -69,6 +72,12 @@ def fill(gallery, encoder):
         ]
 
     return fill
+
+
+@pytest.fixture
+def twenty_videos(fill):
+    """Twenty videos."""
+    fill(20)
 
 
 @pytest.fixture
@@ -152,6 +161,20 @@ def test_a_snapshot_of_another_kind_of_index_is_not_used(fill, save, load):
     fill(1)
     save("flat_fp16")
     assert load("flat_fp32") is None
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_pq"])
+@pytest.mark.usefixtures("twenty_videos")
+def test_a_near_base_comes_back_with_how_it_is_searched(save, store, load, query, kind):
+    flat = save()
+    assert load(kind).kind == "flat_fp16"  # it is begun with, and made near in the background
+    near = near_index(flat.base, kind, threading.Event())
+    store.save(replace(flat, base=near))
+    loaded = load(kind)
+    assert (loaded.base.kind, loaded.base.near) == (kind, near.near)
+    assert loaded.search(query, 5) == replace(flat, base=near).search(query, 5)
+    assert loaded.search(query, 60) == flat.search(query, 60)
+    assert load("flat_fp16").kind == "flat_fp16"  # the older one
 
 
 def test_a_row_that_names_a_file_elsewhere_is_not_followed(fill, save, load, sessions):

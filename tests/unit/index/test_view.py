@@ -35,7 +35,6 @@ def fresh(seq, alive):
         epoch="e",
         seq=seq,
         chain="",
-        kind="flat_fp16",
         base=base,
         is_dead=np.zeros(len(parts), np.bool_),
         delta=FaissIndex.empty(DIM),
