@@ -12,9 +12,13 @@ from typing import Any, TypeVar
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
+
+from service.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +30,10 @@ CONNECT_TIMEOUT_S, SILENT_SERVER_S = 5, 15
 POOL_SIZE = 8
 POOL_OVERFLOW = 32  # API threads beyond the pool; released when they are done
 TRIES = 6
+MIGRATION_LOCK_MS = 500
+"""How long others may have to wait behind a change of a table; less than the second after which
+PostgreSQL ends one of those that wait for each other, so that it is the migration which gives way."""
+MIGRATION_PAUSE_S, MIGRATION_PATIENCE_S = 1.0, 60.0
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
 DISK_FULL, LOCK_NOT_AVAILABLE, TOO_MANY_CONNECTIONS = "53100", "55P03", "53300"
 SQLITE_FULL, SQLITE_BUSY = 13, 5
@@ -50,6 +58,7 @@ def make_engine(url: str, *, wait_s: float | None = None) -> Engine:
         parsed,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
+        hide_parameters=True,  # errors are logged, and texts, names and digests are none of its
         pool_timeout=wait_s or BUSY_TIMEOUT_S,
         pool_pre_ping=not is_sqlite,
         connect_args=_sqlite_arguments(wait_s) if is_sqlite else _postgresql_arguments(wait_s),
@@ -125,19 +134,71 @@ def is_busy(error: DBAPIError) -> bool:
     return sqlite_code == SQLITE_BUSY or sqlstate in {LOCK_NOT_AVAILABLE, TOO_MANY_CONNECTIONS}
 
 
-def upgrade(url: str) -> None:
-    """Bring the schema to the newest migration; harmless if it is there already."""
+def upgrade(url: str, *, patience_s: float = MIGRATION_PATIENCE_S) -> tuple[str | None, str]:
+    """Bring the schema to the newest migration; harmless if it is there already.
+
+    Safe while processes of the release before work on it. A change of a table waits for the
+    transactions that use it, and whoever comes later waits behind that: so it waits a moment only,
+    lets them pass and tries again.
+
+    Args:
+        url: of the database.
+        patience_s: how long to go on trying.
+
+    Returns:
+        The migration that it was at, None for none, and the one that it is at now.
+
+    Raises:
+        UnavailableError: a transaction kept a table for all that time.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = make_engine(url)
+    deadline = time.monotonic() + patience_s
     try:
-        with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":  # two processes may start at once
-                connection.execute(text("SELECT pg_advisory_xact_lock(7264411)"))
-            command.upgrade(alembic_config(connection), "head")
+        while True:
+            try:
+                return _upgrade_once(engine)
+            except DBAPIError as error:
+                if not is_busy(error) and not _is_worth_retrying(error):
+                    raise
+                blockers = _long_transactions(engine)
+                log.warning("migration_waits", blockers=blockers)
+                if time.monotonic() > deadline:
+                    raise UnavailableError(
+                        f"Other transactions keep tables ({', '.join(blockers) or 'short ones'}): "
+                        "end them, or try again when there is less to do. Nothing was changed.",
+                        reason="migration_blocked",
+                    ) from error
+            time.sleep(MIGRATION_PAUSE_S)
     finally:
         engine.dispose()
+
+
+def _upgrade_once(engine: Engine) -> tuple[str | None, str]:
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # two processes may start at once
+            connection.execute(text("SELECT pg_advisory_xact_lock(7264411)"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_MS}ms'"))
+        config = alembic_config(connection)
+        before = MigrationContext.configure(connection).get_current_revision()
+        command.upgrade(config, "head")
+        return before, ScriptDirectory.from_config(config).get_current_head() or ""
+
+
+def _long_transactions(engine: Engine) -> list[str]:
+    """Name the transactions that last for longer than a change of a table waits."""
+    if engine.dialect.name != "postgresql":
+        return []
+    found = text(
+        "SELECT pid, state, extract(epoch FROM clock_timestamp() - xact_start)::int "
+        "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND clock_timestamp() - xact_start > make_interval(secs => :seconds) ORDER BY xact_start"
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(found, {"seconds": MIGRATION_LOCK_MS / 1000}).all()
+    return [f"process {pid} of the server: {state} for {seconds} s" for pid, state, seconds in rows]
 
 
 def alembic_config(connection: Connection) -> Config:
