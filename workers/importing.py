@@ -21,7 +21,6 @@ from service.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
-from service.imports.addresses import without_secrets
 from service.imports.fetched import Fetched, Source, SourceError
 from service.imports.requesting import open_source
 from service.metadata import UploadMetadata
@@ -209,7 +208,7 @@ class _Importer:
 
     def _kept_source(self, item: ImportItem) -> str:
         is_address = self._request.kind is ImportKind.URLS
-        return without_secrets(item.source) if is_address else item.source
+        return import_queries.without_query(item.source) if is_address else item.source
 
     def _wait(self, seconds: float) -> None:
         ends = time.monotonic() + seconds

@@ -33,7 +33,6 @@ from service.errors import (
     UnauthenticatedError,
 )
 from service.imports import requesting
-from service.imports.addresses import without_secrets
 from service.imports.requesting import Address, Bucket, Wanted
 
 router = APIRouter(
@@ -153,10 +152,10 @@ def _import_out(record: ImportRecord) -> ImportOut:
 
 
 def _item_out(item: ImportItem, kind: ImportKind) -> ImportItemOut:
-    is_open_address = kind is ImportKind.URLS and item.state is ItemState.WAITING
+    is_address = kind is ImportKind.URLS
     return ImportItemOut(
         ordinal=item.ordinal,
-        source=without_secrets(item.source) if is_open_address else item.source,
+        source=import_queries.without_query(item.source) if is_address else item.source,
         state=item.state,
         size_bytes=item.size_bytes,
         video_id=item.video_id,

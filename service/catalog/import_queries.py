@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
-from service.catalog.import_tables import Import, ImportItem, ItemState
+from service.catalog.import_tables import Import, ImportItem, ImportKind, ItemState
 from service.catalog.job_queries import OPEN, LostLeaseError, lock_own_job
 from service.catalog.tables import Job, JobKind, JobState
 from service.catalog.webhook_queries import announce_import
@@ -153,14 +153,26 @@ def cancel_import(session: Session, import_id: UUID) -> None:
     job.state, job.lease_until = JobState.CANCELLED, None
     session.flush()
     session.execute(update(Job).where(Job.id == job.id).values(finished_at=database_time()))
+    kind = session.scalar(select(Import.kind).where(Import.id == import_id))
+    waiting = ImportItem.import_id == import_id, ImportItem.state == ItemState.WAITING
+    if kind is ImportKind.URLS:
+        for item in session.scalars(select(ImportItem).where(*waiting)):
+            item.source = without_query(item.source)
+        session.flush()
     session.execute(
         update(ImportItem)
-        .where(ImportItem.import_id == import_id, ImportItem.state == ItemState.WAITING)
+        .where(*waiting)
         .values(
             state=ItemState.REFUSED, reason=CANCELLED, detail="The import was cancelled before."
         )
     )
     announce_import(session, import_id, JobState.CANCELLED)
+
+
+def without_query(url: str) -> str:
+    """Return an address without what may open it to others."""
+    path, query, _ = url.partition("?")
+    return f"{path}{'?...' if query else ''}"
 
 
 def load_import(session: Session, import_id: UUID) -> Import:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from service.catalog.import_queries import NewItem
 from service.imports.fetched import Fetched, SourceError
-from service.outbound import Limits, Outbound, OutboundError, parse_url
+from service.outbound import Limits, Outbound, OutboundError
 
 MAY_CHANGE = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -65,10 +65,3 @@ def file_name_of(url: str) -> str:
     """Return what a file is called by its address."""
     parts = urlsplit(url)
     return unquote(PurePosixPath(parts.path).name) or parts.hostname or "video"
-
-
-def without_secrets(url: str) -> str:
-    """Return an address without its query, which may hold what opens it."""
-    target = parse_url(url)
-    path, query, _ = target.path.partition("?")
-    return f"{target.scheme}://{target.authority}{path}{'?...' if query else ''}"

@@ -142,5 +142,7 @@ def _failures_said(reason: str) -> Iterator[None]:
         ) from error
     except (BaseError, OSError) as error:
         raise SourceError(
-            "store_not_reached", "The object store did not answer as it should.", is_final=False
+            "store_not_reached",
+            "The object store did not answer as it should, or has no such bucket.",
+            is_final=False,
         ) from error

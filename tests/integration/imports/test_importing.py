@@ -1,6 +1,5 @@
 """Imports by address and from folders: what is taken, what is refused, and only once."""
 
-
 import pytest
 from sqlalchemy import select
 
