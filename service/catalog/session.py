@@ -32,7 +32,7 @@ POOL_OVERFLOW = 32  # API threads beyond the pool; released when they are done
 TRIES = 6
 MIGRATION_LOCK_MS = 500
 """How long others may have to wait behind a change of a table; less than the second after which
-PostgreSQL ends one of those that wait for each other, so that it is the migration which gives way."""
+PostgreSQL ends one of those that wait for each other: it is the migration that gives way."""
 MIGRATION_PAUSE_S, MIGRATION_PATIENCE_S = 1.0, 60.0
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
 DISK_FULL, LOCK_NOT_AVAILABLE, TOO_MANY_CONNECTIONS = "53100", "55P03", "53300"
@@ -161,7 +161,8 @@ def upgrade(url: str, *, patience_s: float = MIGRATION_PATIENCE_S) -> tuple[str 
             try:
                 return _upgrade_once(engine)
             except DBAPIError as error:
-                if not is_busy(error) and not _is_worth_retrying(error):
+                is_deadlock = getattr(error.orig, "sqlstate", None) == DEADLOCK_DETECTED
+                if not is_busy(error) and not is_deadlock:
                     raise
                 blockers = _long_transactions(engine)
                 log.warning("migration_waits", blockers=blockers)

@@ -100,12 +100,15 @@ def worker(
 
 
 def migrate() -> None:
-    """Bring the database to the newest schema."""
+    """Bring the database to the newest schema; processes of the release before may go on."""
     settings = load_settings()
     make_data_dir(settings)
     with database_errors(settings):
-        upgrade(settings.sqlalchemy_url)
-    out.print("The database is up to date.")
+        before, after = upgrade(settings.sqlalchemy_url)
+    if before == after:
+        out.print("The database is up to date.")
+    else:
+        out.print(f"The database went from schema {before or 'none'} to {after}.")
 
 
 def api(
