@@ -16,6 +16,7 @@ from service.api.hosts import is_loopback
 from service.api.state import State
 from service.catalog import change_queries, generation_queries, status_queries
 from service.errors import ForbiddenError, UnauthenticatedError, UnavailableError
+from service.index.figures import IndexFigures
 from service.models import is_anything_embedded, notice_of
 from service.observing.installation import read_installation
 from service.observing.readings import Readings
@@ -45,6 +46,9 @@ class ReplicaOut(BaseModel):
     is_ready: bool
     applied_seq: int | None
     lag: int | None
+    index: IndexFigures | None = Field(
+        None, description="What answers searches; null while nothing does."
+    )
 
 
 class LimitsOut(BaseModel):
@@ -147,6 +151,11 @@ def read_figures(state: State) -> Readings:
         reelseek_replica_lag_seconds=replica.lag_s if replica else 0.0,
         reelseek_event_streams=state.feed.num_streams,
     )
+    if standing.index is not None:
+        readings.update(
+            reelseek_index_segments=standing.index.num_segments,
+            reelseek_index_recall=standing.index.recall,
+        )
     return readings
 
 
@@ -170,5 +179,8 @@ def _replica_out(state: State, session: Session) -> ReplicaOut:
     applied_seq = replica.applied_seq
     newest_seq = change_queries.read_counter(session).seq
     return ReplicaOut(
-        is_ready=replica.is_ready, applied_seq=applied_seq, lag=max(0, newest_seq - applied_seq)
+        is_ready=replica.is_ready,
+        applied_seq=applied_seq,
+        lag=max(0, newest_seq - applied_seq),
+        index=replica.figures,
     )

@@ -29,7 +29,7 @@ REFINED = 4.0  # times as many as are wanted are found by codes, then compared e
 
 make_parameters: Any = faiss.SearchParameters
 make_cell_parameters: Any = faiss.SearchParametersIVF
-make_graph_parameters: Any = faiss.SearchParametersHNSW  # type: ignore[attr-defined] (not in its stubs)
+make_graph_parameters: Any = faiss.SearchParametersHNSW  # type: ignore[attr-defined]
 make_refine_parameters: Any = faiss.IndexRefineSearchParameters
 # their Python names differ from those of the C++ signatures that mypy reads
 

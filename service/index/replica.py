@@ -16,6 +16,7 @@ from service.catalog.session import Sessions
 from service.catalog.tables import GenerationState
 from service.errors import ServiceError
 from service.index.builder import RebuildPolicy
+from service.index.figures import IndexFigures
 from service.index.followed import ChangeLines, Followed, OutOfStepError
 from service.index.loader import Encoders, Loader, OpenEncoder
 from service.index.reporter import Reporter
@@ -114,6 +115,12 @@ class IndexReplica:
     def lag_s(self) -> float:
         """How old what searches see may be, seconds: all that was committed earlier is in it."""
         return time.monotonic() - self._level_at
+
+    @property
+    def figures(self) -> IndexFigures | None:
+        """What of the index that answers is shown; None while nothing is served."""
+        serving = self._published.held.current
+        return None if serving is None else serving.view.figures
 
     @property
     def failure(self) -> str | None:

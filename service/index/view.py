@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.index.faiss_index import FaissIndex, Hit, Keys, Slot
+from service.index.figures import IndexFigures
 from service.index.kinds import BaseKind, FlatKind
 
 
@@ -64,6 +65,20 @@ class IndexView:
     def num_segments(self) -> int:
         """How many segments can be found."""
         return len(self.base) - self.num_dead + len(self.delta)
+
+    @property
+    def figures(self) -> IndexFigures:
+        """What is shown of it."""
+        near = self.base.near
+        return IndexFigures(
+            kind=self.kind,
+            num_segments=self.num_segments,
+            recall=1.0 if near is None else near.recall,
+            effort=None if near is None else near.effort,
+            num_texts=0 if near is None else near.num_texts,
+            num_added=len(self.delta),
+            num_dead=self.num_dead,
+        )
 
     @cached_property
     def num_dead(self) -> int:

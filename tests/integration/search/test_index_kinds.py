@@ -59,7 +59,8 @@ def test_a_base_becomes_near_while_it_is_searched(make_wished, fill, dim, kind, 
     assert replica.is_ready
     until(lambda: replica.view().base.kind == becomes, what="the near base")
     view = replica.view()
-    assert view.base.near.recall >= 0.8
+    assert view.base.near.recall == replica.figures.recall >= 0.8
+    assert (replica.figures.kind, replica.figures.num_segments) == (becomes, 800)
     query = clouds(1, dim=dim, seed=9)[0].astype("f4")
     assert len(found(view, query, 20) & exact(videos, vectors, query, 20)) >= 12
     assert found(view, query, 200) == exact(videos, vectors, query, 200)  # deeper than measured
