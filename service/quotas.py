@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from service.catalog import usage_queries
-from service.catalog.tables import utc_now
-from service.errors import StorageFullError, TooManyRequestsError
+from service.catalog.tables import JobKind, utc_now
+from service.errors import StorageFullError, TooManyRequestsError, UnavailableError
 from service.settings import Settings
 
 UPLOAD_BYTES = "upload_bytes"
@@ -20,6 +20,7 @@ UPLOAD_BYTES_PER_DAY = "upload_bytes_per_day"
 """Name of the limit that a key may have of its own."""
 INSTALLATION, KEPT, ALWAYS = "*", "kept", "always"
 KEPT_DAYS = 31
+QUEUE_WAIT_S = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +31,13 @@ class Quotas:
         upload_bytes_per_day: of one key (or browser session) in one day of UTC.
         stored_bytes: of all videos together.
         videos: how many there may be.
+        jobs_waiting: how many of them may wait for their ingest.
     """
 
     upload_bytes_per_day: int | None = None
     stored_bytes: int | None = None
     videos: int | None = None
+    jobs_waiting: int | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Quotas":
@@ -43,6 +46,7 @@ class Quotas:
             upload_bytes_per_day=settings.quota_upload_bytes_per_day,
             stored_bytes=settings.quota_stored_bytes,
             videos=settings.quota_videos,
+            jobs_waiting=settings.jobs_waiting,
         )
 
     def check_upload(self, session: Session, owner: str, num_bytes: int | None) -> None:
@@ -56,7 +60,9 @@ class Quotas:
         Raises:
             TooManyRequestsError: the owner has uploaded enough today.
             StorageFullError: there are enough videos, or they are large enough.
+            UnavailableError: too many videos wait for their ingest.
         """
+        self._check_queue(session)
         limit = self._day_limit(session, owner)
         if limit is not None:
             today = utc_now()
@@ -79,7 +85,10 @@ class Quotas:
         Raises:
             TooManyRequestsError: the owner has uploaded enough today.
             StorageFullError: there are enough videos, or they are large enough.
+            UnavailableError: too many videos wait for their ingest.
         """
+        if is_new:
+            self._check_queue(session)
         today = utc_now()
         used = usage_queries.add_usage(session, owner, UPLOAD_BYTES, _day(today), num_bytes)
         limit = self._day_limit(session, owner)
@@ -93,6 +102,17 @@ class Quotas:
     def _day_limit(self, session: Session, owner: str) -> int | None:
         own = _limits_of(session, owner).get(UPLOAD_BYTES_PER_DAY)
         return self.upload_bytes_per_day if own is None else int(own)
+
+    def _check_queue(self, session: Session) -> None:
+        """Refuse one more video where so many wait that they had better wait with their sender."""
+        if self.jobs_waiting is not None and usage_queries.are_waiting(
+            session, JobKind.INGEST, self.jobs_waiting
+        ):
+            raise UnavailableError(
+                f"{self.jobs_waiting} videos wait for their ingest already; try again later.",
+                reason="queue_full",
+                retry_after_s=QUEUE_WAIT_S,
+            )
 
     def _check_kept(self, session: Session, *, num_bytes: int) -> None:
         """Refuse one more video of this size where it would go beyond what is kept at most."""

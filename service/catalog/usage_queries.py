@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from service.catalog.blob_queries import insert_of
 from service.catalog.door_tables import Usage
-from service.catalog.tables import ApiKey, Blob, BlobState, Video, VideoState
+from service.catalog.job_queries import OPEN
+from service.catalog.tables import ApiKey, Blob, BlobState, Job, JobKind, Video, VideoState
 
 
 def add_usage(session: Session, owner: str, kind: str, window: str, amount: int) -> int:
@@ -50,6 +51,12 @@ def num_videos(session: Session) -> int:
     """Return how many videos there are."""
     count = select(func.count()).select_from(Video).where(Video.state != VideoState.DELETED)
     return int(session.execute(count).scalar_one())
+
+
+def are_waiting(session: Session, kind: JobKind, number: int) -> bool:
+    """Tell whether at least so many jobs of a kind are not done yet."""
+    last = select(Job.id).where(Job.kind == kind, Job.state.in_(OPEN)).offset(number - 1).limit(1)
+    return session.scalar(last) is not None
 
 
 def limits_of_key(session: Session, key_id: UUID) -> dict[str, Any]:

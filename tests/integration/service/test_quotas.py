@@ -8,8 +8,8 @@ from sqlalchemy import select, update
 
 from service import access
 from service.catalog.door_tables import Usage
-from service.catalog.tables import ApiKey, Video
-from service.errors import StorageFullError, TooManyRequestsError
+from service.catalog.tables import ApiKey, Job, JobState, Video
+from service.errors import StorageFullError, TooManyRequestsError, UnavailableError
 from service.quotas import UPLOAD_BYTES_PER_DAY, Quotas, forget_old_usage
 
 OWNER = "session:0123456789abcdef"
@@ -115,3 +115,24 @@ def test_counts_of_long_ago_are_forgotten_and_others_kept(sessions, count):
         forget_old_usage(session)
     with sessions() as session:
         assert sorted(session.scalars(select(Usage.amount))) == [0, 5]
+
+
+def test_a_full_queue_takes_no_new_video_but_known_ones(count, check, upload):
+    quotas = Quotas(jobs_waiting=2)
+    upload()
+    check(quotas, 1)
+    upload()
+    with pytest.raises(UnavailableError) as refusal:
+        check(quotas, 1)
+    assert (refusal.value.reason, refusal.value.retry_after_s) == ("queue_full", 30)
+    with pytest.raises(UnavailableError):
+        count(quotas, 1)
+    count(quotas, 1, is_new=False)
+
+
+def test_a_queue_has_room_again_when_jobs_are_done(count, upload, sessions):
+    first, _second = upload(), upload()
+    with sessions.begin() as session:
+        session.get_one(Job, first.job_id).state = JobState.DONE
+
+    count(Quotas(jobs_waiting=2), 1)
