@@ -20,8 +20,8 @@ from service.errors import UnavailableError
 log = structlog.get_logger()
 
 POLL_S = 0.3
-REST_PER_WORK = 9
-"""The feed rests so many times longer than it reads."""
+REST_PER_WORK, LONGEST_REST_S = 9, 2.0
+"""The feed rests so many times longer than it reads, but is never later than this."""
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 STREAMS_LIMIT = 1000
@@ -170,7 +170,7 @@ class Feed:
             self._tell_news(watched)
             took_s = time.monotonic() - began
             with self._condition:  # many streams must not keep the database busy
-                wait_s = max(POLL_S, REST_PER_WORK * took_s)
+                wait_s = min(max(POLL_S, REST_PER_WORK * took_s), LONGEST_REST_S)
                 self._condition.wait_for(lambda: self._is_closing, timeout=wait_s)
 
     def _tell_news(self, watched: frozenset[Subscription[Any]]) -> None:
