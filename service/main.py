@@ -44,6 +44,7 @@ from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.patience import SlowBodies
 from service.settings import Settings
+from service.storage import media_origin
 
 WEB = Path(__file__).parent / "web"
 THREADS = 100
@@ -108,7 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         reference,
     ):
         app.include_router(routes.router)
-    app.include_router(page.make_router(WEB))
+    app.include_router(page.make_router(WEB, media_origin=media_origin(settings)))
     return app
 
 

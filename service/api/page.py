@@ -22,7 +22,6 @@ POLICY = {
     "form-action": "'self'",
 }
 HEADERS = {
-    "Content-Security-Policy": "; ".join(f"{kind} {source}" for kind, source in POLICY.items()),
     "Cache-Control": "no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -31,24 +30,36 @@ MEDIA_TYPES = {".js": "text/javascript", ".webmanifest": "application/manifest+j
 """Types that a machine's own table may lack or have wrong."""
 
 
-def make_router(folder: Path) -> APIRouter:
-    """Give each file of the folder its address: what is not listed does not exist."""
+def make_router(folder: Path, *, media_origin: str | None = None) -> APIRouter:
+    """Give each file of the folder its address: what is not listed does not exist.
+
+    Args:
+        folder: with the files of the page.
+        media_origin: where videos may come from besides the API itself.
+    """
+    policy = dict(POLICY)
+    if media_origin is not None:
+        policy["media-src"] += f" {media_origin}"
+    headers = {
+        **HEADERS,
+        "Content-Security-Policy": "; ".join(f"{kind} {source}" for kind, source in policy.items()),
+    }
     router = APIRouter(include_in_schema=False)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not path.name.startswith((".", "_")) and path.suffix != ".py":
-            _serve(router, "/" if name == INDEX else f"/{name}", path)
+            _serve(router, "/" if name == INDEX else f"/{name}", path, headers)
     return router
 
 
-def _serve(router: APIRouter, address: str, path: Path) -> None:
+def _serve(router: APIRouter, address: str, path: Path, headers: dict[str, str]) -> None:
     media_type = MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
 
     def read_file(request: Request) -> Response:
         content = path.read_bytes()
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        return caching.not_modified(request, etag, HEADERS) or Response(
-            content, media_type=media_type, headers={**HEADERS, "ETag": etag}
+        return caching.not_modified(request, etag, headers) or Response(
+            content, media_type=media_type, headers={**headers, "ETag": etag}
         )
 
     router.add_api_route(address, read_file, methods=["GET", "HEAD"])

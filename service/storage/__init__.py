@@ -4,7 +4,7 @@ from service.storage.derived import DerivedDraft
 from service.storage.disk import age_s
 from service.storage.files import Storage
 from service.storage.names import attempt_name, work_name
-from service.storage.opening import open_storage
+from service.storage.opening import media_origin, open_storage
 from service.storage.staging import StagedFile, Staging
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Storage",
     "age_s",
     "attempt_name",
+    "media_origin",
     "open_storage",
     "work_name",
 ]

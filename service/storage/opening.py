@@ -44,6 +44,17 @@ def open_storage(settings: Settings) -> Storage:
     )
 
 
+def media_origin(settings: Settings) -> str | None:
+    """Return from where browsers are sent videos, if not by the API."""
+    if settings.storage_url is None or settings.media != "redirect":
+        return None
+    endpoint = settings.s3_public_endpoint or settings.s3_endpoint
+    if endpoint is None:
+        endpoint = f"https://s3.{settings.s3_region or 'us-east-1'}.amazonaws.com"
+    address = urlsplit(endpoint)
+    return f"{address.scheme}://{address.netloc}"
+
+
 def _objects(settings: Settings, endpoint: str | None) -> S3Store:
     """Return the bucket at an address; what is not set comes from the usual AWS variables."""
     place = urlsplit(settings.storage_url or "")
