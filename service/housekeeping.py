@@ -13,6 +13,8 @@ from service import quotas
 from service.catalog import (
     access_queries,
     blob_queries,
+    delivery_queries,
+    resumable_queries,
     retired_queries,
     tuning_queries,
     upload_queries,
@@ -26,9 +28,11 @@ from service.storage import Storage, age_s, attempt_name, work_name
 log = structlog.get_logger(__name__)
 
 IDEMPOTENCY_KEYS_KEPT_S = 7 * 86400.0
+DELIVERIES_KEPT_S = 30 * 86400.0
 STEPS_OF_A_SWEEP = 20
 """Transactions in which one sweep empties a retired generation; the next one goes on. Lost jobs
 wait for the end of a sweep, and writers of SQLite for each other."""
+UPLOADS_OF_A_SWEEP = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Swept:
     tunings: int
     condemned: int
     unlinked: int
+    uploads: int
 
 
 def sweep_files(sessions: Sessions, storage: Storage, *, grace_s: float) -> Swept:
@@ -59,8 +64,9 @@ def sweep_files(sessions: Sessions, storage: Storage, *, grace_s: float) -> Swep
         tunings=_sweep_tunings(sessions, storage, grace_s),
         condemned=_condemn_strays(sessions, storage, grace_s),
         unlinked=unlink_condemned(sessions, storage, grace_s),
+        uploads=_sweep_uploads(sessions, storage, grace_s),
     )
-    if swept != Swept(staging=0, derived=0, tunings=0, condemned=0, unlinked=0):
+    if swept != Swept(staging=0, derived=0, tunings=0, condemned=0, unlinked=0, uploads=0):
         log.info("files_swept", **vars(swept))
     return swept
 
@@ -117,6 +123,7 @@ def forget_old_rows(sessions: Sessions) -> None:
         access_queries.forget_expired_tokens(session)
         upload_queries.forget_idempotency_keys(session, older_than_s=IDEMPOTENCY_KEYS_KEPT_S)
         quotas.forget_old_usage(session)
+        delivery_queries.forget_deliveries(session, older_than_s=DELIVERIES_KEPT_S)
 
     in_transaction(sessions, forget)
 
@@ -190,3 +197,32 @@ def unlink_condemned(sessions: Sessions, storage: Storage, grace_s: float) -> in
         return True
 
     return sum(in_transaction(sessions, partial(unlink, sha256=sha256)) for sha256 in condemned)
+
+
+def drop_parts(sessions: Sessions, storage: Storage, upload_id: UUID) -> None:
+    """Remove the pieces of an upload that has ended: the bytes first, then what names them."""
+    with sessions() as session:
+        parts = resumable_queries.parts_of(session, upload_id)
+    for part in parts:
+        storage.remove_part(part.name)
+    in_transaction(sessions, partial(resumable_queries.forget_parts, upload_id=upload_id))
+
+
+def _sweep_uploads(sessions: Sessions, storage: Storage, grace_s: float) -> int:
+    """Forget uploads that stood still for too long, and pieces that no row names."""
+    with sessions() as session:
+        expired = resumable_queries.expired_uploads(session, limit=UPLOADS_OF_A_SWEEP)
+    for upload_id in expired:
+        if in_transaction(sessions, partial(resumable_queries.close_expired, upload_id=upload_id)):
+            drop_parts(sessions, storage, upload_id)
+            in_transaction(sessions, partial(resumable_queries.forget_upload, upload_id=upload_id))
+    # The age first: a piece that is counted between the two looks is younger than the grace time
+    old = [part.name for part in storage.stored_parts() if part.age_s > grace_s]
+    if not old:
+        return len(expired)
+    with sessions() as session:
+        known = resumable_queries.known_parts(session)
+    strays = [name for name in old if name not in known]
+    for name in strays:
+        storage.remove_part(name)
+    return len(expired) + len(strays)

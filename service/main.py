@@ -13,11 +13,13 @@ from service import log as logs
 from service.api import (
     activations,
     audit_events,
+    batch,
     captions,
     cors,
     evaluations,
     explain,
     feedback,
+    imports,
     jobs,
     keys,
     media,
@@ -32,6 +34,7 @@ from service.api import (
     startup,
     system,
     tunings,
+    tus,
     uploads,
     videos,
     webhooks,
@@ -43,6 +46,7 @@ from service.api.hosts import HostGuard
 from service.api.metrics import Metrics
 from service.api.middleware import BodyLimit, RequestContext
 from service.api.patience import SlowBodies
+from service.api.tus_middleware import TusMiddleware
 from service.settings import Settings
 from service.storage import media_origin
 
@@ -76,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     reference.describe(app)
     once.install(app)
+    app.add_middleware(TusMiddleware)
     app.add_middleware(
         SlowBodies,
         idle_s=settings.upload_idle_s,
@@ -89,6 +94,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestContext, metrics=metrics, headers=SecurityHeaders(settings))
     for routes in (
         uploads,
+        batch,
+        tus,
         videos,
         media,
         captions,
@@ -103,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         session,
         keys,
         audit_events,
+        imports,
         webhooks,
         system,
         replicas,

@@ -62,7 +62,6 @@ def _create_upload_parts() -> None:
         sa.Column("upload_id", sa.Uuid(), nullable=False),
         sa.Column("start", sa.BigInteger(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("is_acknowledged", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["upload_id"], ["resumable_uploads.id"]),
         sa.PrimaryKeyConstraint("name"),
     )

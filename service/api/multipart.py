@@ -22,7 +22,7 @@ class UploadForm:
     """What came beside the bytes of the file.
 
     Attributes:
-        file_name: as the client wrote it: text to show, never a path.
+        file_name: as the client wrote it: text to show, never a path; of the last file.
         metadata: the field `metadata` as it came; empty if it did not.
     """
 
@@ -57,6 +57,7 @@ class UploadReader:
     Args:
         boundary: what separates the parts.
         write: takes the file's bytes, in order; it may raise to stop the upload.
+        begin_file: called with the name of each file before its bytes; None: there may be one only.
 
     Raises:
         BadRequestError: the body is no valid multipart message.
@@ -64,8 +65,15 @@ class UploadReader:
         PayloadTooLargeError: the metadata is larger than 64 KiB.
     """
 
-    def __init__(self, boundary: bytes, write: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        write: Callable[[bytes], None],
+        *,
+        begin_file: Callable[[str], None] | None = None,
+    ) -> None:
         self._write = write
+        self._begin_file = begin_file
         self._fields_seen: set[str] = set()
         self._field = ""
         self._file_name = ""
@@ -130,13 +138,16 @@ class UploadReader:
                 "The upload has an unknown field; known are file and metadata.",
                 reason="unknown_field",
             )
-        if self._field in self._fields_seen:
+        is_next_file = self._field == FILE and self._begin_file is not None
+        if self._field in self._fields_seen and not is_next_file:
             raise InvalidInputError(
                 f"The upload has more than one field named {self._field}.", reason="field_repeated"
             )
         self._fields_seen.add(self._field)
         if self._field == FILE:
             self._file_name = _as_text(options.get(b"filename", b"")[:FILE_NAME_LIMIT_BYTES])
+            if self._begin_file is not None:
+                self._begin_file(self._file_name)
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._field == FILE:

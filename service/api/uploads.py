@@ -3,21 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from pathlib import Path
 
 import anyio
 from fastapi import APIRouter, Request, Response
 
-from service import footage, uploads, videos
 from service.access import Principal
 from service.api import problems
+from service.api.accepting import accept_staged
 from service.api.deps import StateDep, WriteAccess
 from service.api.multipart import METADATA_LIMIT_BYTES, UploadForm, UploadReader, boundary_of
 from service.api.once import KeyHeader
-from service.api.schemas import UploadLinks, UploadOut
+from service.api.schemas import UploadOut
 from service.api.state import State
-from service.catalog.ingest_queries import MediaFacts
-from service.catalog.tables import VideoState
 from service.errors import (
     BadRequestError,
     ConflictError,
@@ -32,8 +29,6 @@ from service.errors import (
 )
 from service.idempotency import IdempotencyToken
 from service.metadata import parse_metadata
-from service.storage import Staging
-from service.uploads import Accepted
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
@@ -101,14 +96,29 @@ async def upload_video(
     if idempotency_key is not None:
         idempotency = IdempotencyToken(owner=principal.key_id, key=idempotency_key)
     boundary = boundary_of(request.headers.get("content-type"))
-    announced = _announced_bytes(request, state.settings.upload_limit_bytes)
+    announced = announced_bytes(request, state.settings.upload_limit_bytes)
     await anyio.to_thread.run_sync(check_quotas, state, principal, announced)
     staging = await anyio.to_thread.run_sync(state.storage.open_staging, announced)
-    upload = IncomingUpload(state, staging, owner=principal.key_id, idempotency=idempotency)
+
+    def write(data: bytes) -> None:
+        staging.write(data)
+        state.metrics.upload_bytes.inc(len(data))
+
+    def accept(form: UploadForm) -> UploadOut:
+        return accept_staged(
+            state,
+            staging,
+            file_name=form.file_name,
+            metadata=parse_metadata(form.metadata),
+            owner=principal.key_id,
+            idempotency=idempotency,
+        )
+
     with state.metrics.uploads_open.track_inprogress():
         try:
-            form = await upload.receive(request, boundary)
-            accepted = await state.uploads.run(lambda: upload.accept(form))
+            reader = UploadReader(boundary, write)
+            form = await receive_form(request, reader, state.settings.upload_idle_s)
+            accepted = await state.uploads.run(lambda: accept(form))
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(staging.abort)
@@ -118,92 +128,16 @@ async def upload_video(
     return accepted
 
 
-class IncomingUpload:
-    """One upload on its way; `receive` runs on the event loop, the rest in worker threads."""
-
-    def __init__(
-        self,
-        state: State,
-        staging: Staging,
-        *,
-        owner: str,
-        idempotency: IdempotencyToken | None,
-    ) -> None:
-        self._state = state
-        self._owner = owner
-        self._staging = staging
-        self._idempotency = idempotency
-
-    async def receive(self, request: Request, boundary: bytes) -> UploadForm:
-        """Read the body to its end, holding about one MiB of it at a time."""
-        reader = UploadReader(boundary, self._write)
-        waiting = bytearray()
-        async for chunk in received_chunks(request, self._state.settings.upload_idle_s):
-            waiting += chunk
-            if len(waiting) >= FLUSH_BYTES:
-                await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
-                waiting.clear()
-        await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
-        return reader.finish()
-
-    def _write(self, data: bytes) -> None:
-        self._staging.write(data)
-        self._state.metrics.upload_bytes.inc(len(data))
-
-    def accept(self, form: UploadForm) -> UploadOut:
-        """Check what came, and hand it to the use case."""
-        metadata = parse_metadata(form.metadata)
-        if self._staging.size_bytes == 0:
-            raise RefusedMediaError("The file is empty.", reason="empty_file")
-        staged = self._staging.finish()
-        try:
-            facts = probe_measured(self._state, staged.path)
-            accepted = uploads.accept(
-                uploads.Upload(
-                    staged=staged, file_name=form.file_name, metadata=metadata, facts=facts
-                ),
-                sessions=self._state.sessions,
-                storage=self._state.storage,
-                sender=self._state.sender,
-                idempotency=self._idempotency,
-                owner=self._owner,
-                quotas=self._state.quotas,
-            )
-        finally:
-            staged.discard()
-        return self._describe(accepted)
-
-    def _describe(self, accepted: Accepted) -> UploadOut:
-        try:
-            with self._state.reads() as session:
-                state = videos.read_video(session, accepted.video_id).video.state
-        except NotFoundError:  # deleted since: by another client, or before this repetition
-            state = VideoState.DELETED
-        return UploadOut(
-            id=accepted.video_id,
-            job_id=accepted.job_id,
-            is_duplicate=accepted.is_duplicate,
-            state=state,
-            links=UploadLinks(
-                self=f"/v1/videos/{accepted.video_id}",
-                job=f"/v1/jobs/{accepted.job_id}",
-                events=f"/v1/jobs/{accepted.job_id}/events",
-            ),
-        )
-
-
-def probe_measured(state: State, path: Path) -> MediaFacts:
-    """Look what a received file is; the figures tell how long that took, and why it was refused.
-
-    Raises:
-        RefusedMediaError: it is no video that can be read.
-    """
-    with state.metrics.probes.time():
-        try:
-            return footage.probe_upload(path, state.settings)
-        except RefusedMediaError as error:
-            state.metrics.count_refused(error.reason)
-            raise
+async def receive_form(request: Request, reader: UploadReader, idle_s: float) -> UploadForm:
+    """Read a body to its end, holding about one MiB of it at a time."""
+    waiting = bytearray()
+    async for chunk in received_chunks(request, idle_s):
+        waiting += chunk
+        if len(waiting) >= FLUSH_BYTES:
+            await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
+            waiting.clear()
+    await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
+    return reader.finish()
 
 
 def check_quotas(state: State, principal: Principal, announced_bytes: int | None) -> None:
@@ -235,7 +169,7 @@ async def received_chunks(request: Request, idle_s: float) -> AsyncIterator[byte
         yield chunk
 
 
-def _announced_bytes(request: Request, limit_bytes: int) -> int | None:
+def announced_bytes(request: Request, limit_bytes: int) -> int | None:
     """Return the size that the request announces, as far as it could be the file's."""
     announced = request.headers.get("content-length", "")
     if not announced.isascii() or not announced.isdigit():

@@ -44,7 +44,7 @@ class ResumableUpload(Base):
 
 
 class UploadPart(Base):
-    """A piece of an upload. Its row comes first, so that no piece is ever without one."""
+    """A piece of an upload that is durable, and counted in the offset."""
 
     __tablename__ = "upload_parts"
 
@@ -54,5 +54,3 @@ class UploadPart(Base):
     start: Mapped[int] = mapped_column(BigInteger)
     """Offset of its first byte."""
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    is_acknowledged: Mapped[bool] = mapped_column(default=False)
-    """Whether it is durable, and counted in the offset."""
