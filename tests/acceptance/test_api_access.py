@@ -13,6 +13,12 @@ from tests.acceptance.test_api_errors import UNKNOWN, check_problem
 PROTECTED = [
     ("GET", "/v1/videos", "read"),
     ("POST", "/v1/videos", "write"),
+    ("POST", "/v1/videos/batch", "write"),
+    ("POST", "/v1/uploads", "write"),
+    ("HEAD", f"/v1/uploads/{UNKNOWN}", "write"),
+    ("GET", f"/v1/uploads/{UNKNOWN}", "write"),
+    ("PATCH", f"/v1/uploads/{UNKNOWN}", "write"),
+    ("DELETE", f"/v1/uploads/{UNKNOWN}", "write"),
     ("GET", f"/v1/videos/{UNKNOWN}", "read"),
     ("PATCH", f"/v1/videos/{UNKNOWN}", "write"),
     ("DELETE", f"/v1/videos/{UNKNOWN}", "write"),

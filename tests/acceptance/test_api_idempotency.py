@@ -172,9 +172,9 @@ def test_each_kind_of_thing_can_be_asked_for_twice(client, ready, new_set):
             {"content": f"text,video\na bar,{ready['id']}\n", "headers": csv},
         ),
     ):
-        options = {**options, "headers": {**key(), **options.get("headers", {})}}
-        first = client.post(path, **options)
-        again = client.post(path, **options)
+        sent = {**options, "headers": {**key(), **options.get("headers", {})}}
+        first = client.post(path, **sent)
+        again = client.post(path, **sent)
         assert first.status_code in {200, 201, 202}, first.text
         assert (again.status_code, again.json()) == (first.status_code, first.json())
         assert again.headers["idempotency-replayed"] == "true"
