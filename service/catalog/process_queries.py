@@ -122,11 +122,15 @@ def read_queues(session: Session) -> dict[JobKind, Waiting]:
             queued=queued,
             held=held,
             running=running,
-            age_s=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
+            age_s=_age_s(oldest, now),
         )
         for kind, queued, held, running, oldest in rows
     }
     return {kind: found.get(kind, Waiting()) for kind in JobKind}
+
+
+def _age_s(moment: datetime | None, now: datetime) -> float:
+    return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())
 
 
 def count_webhooks(session: Session) -> dict[str, int]:
