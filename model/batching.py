@@ -8,6 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from model.memory import give_back_everything, is_out_of_memory
+
+GROW_AFTER = 100
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -53,7 +57,9 @@ class Batcher(Generic[In, Out]):
     A request whose future is cancelled before its pass is left out of it.
 
     If a pass fails its batch is halved and tried again, so that in the end only the
-    requests that fail alone get the error.
+    requests that fail alone get the error. If it fails because memory does not suffice,
+    the batches that follow are smaller, too; they grow again by a quarter whenever
+    `grow_after` passes of that size went well.
 
     Args:
         run: maps requests to as many answers, in order.
@@ -62,6 +68,8 @@ class Batcher(Generic[In, Out]):
         max_queue: requests that wait at most; one more raises BatcherFullError.
         name: of the thread.
         on_batch: told of each pass before its answers are given; must be quick.
+        on_limit: told how many requests one pass takes from now on, when that changes.
+        grow_after: passes.
 
     Raises:
         ValueError: a bound is not positive.
@@ -76,6 +84,8 @@ class Batcher(Generic[In, Out]):
         max_queue: int,
         name: str = "batcher",
         on_batch: Callable[[BatchFacts], None] | None = None,
+        on_limit: Callable[[int], None] | None = None,
+        grow_after: int = GROW_AFTER,
     ) -> None:
         if max_batch < 1 or max_queue < 1 or max_wait_ms < 0:
             raise ValueError(f"bounds {max_batch=} {max_queue=} {max_wait_ms=} must be positive")
@@ -84,6 +94,11 @@ class Batcher(Generic[In, Out]):
         self._max_wait_s = max_wait_ms / 1000
         self._max_queue = max_queue
         self._on_batch = on_batch
+        self._on_limit = on_limit
+        self._grow_after = grow_after
+        self._limit = max_batch
+        self._num_well = 0
+        self.num_out_of_memory = 0
         self._queue: deque[_Waiting[In, Out]] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -91,6 +106,11 @@ class Batcher(Generic[In, Out]):
         self._is_busy = False  # requests came so close together that waiting for more pays
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def limit(self) -> int:
+        """Requests that one pass takes at most now."""
+        return self._limit
 
     @property
     def depth(self) -> int:
@@ -168,11 +188,11 @@ class Batcher(Generic[In, Out]):
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            size = min(self._max_batch, len(self._queue))
+            size = min(self._limit, len(self._queue))
             return [self._queue.popleft() for _ in range(size)]
 
     def _is_worth_waiting(self) -> bool:
-        return self._is_busy and len(self._queue) < self._max_batch and not self._is_closed
+        return self._is_busy and len(self._queue) < self._limit and not self._is_closed
 
     def _answer(self, batch: list[_Waiting[In, Out]]) -> None:
         """Run one pass and settle every future of it, whatever happens."""
@@ -201,15 +221,43 @@ class Batcher(Generic[In, Out]):
 
     def _run_or_split(self, items: list[In]) -> "list[Out | _Failed]":
         try:
-            answers = self._run(items)
+            answers = list(self._run(items))
             if len(answers) != len(items):
                 raise ValueError(f"{len(items)} requests got {len(answers)} answers")  # noqa: TRY301
-            return list(answers)
         except Exception as error:  # noqa: BLE001 (the requests that fail alone get it)
-            if len(items) == 1:
-                return [_Failed(error)]
-            middle = len(items) // 2
-            return self._run_or_split(items[:middle]) + self._run_or_split(items[middle:])
+            failed = _Failed(error)
+        else:
+            self._note_success(len(items))
+            return [*answers]
+        if is_out_of_memory(failed.error):
+            failed.error.__traceback__ = None  # its frames hold what filled the memory
+            self._shrink(len(items))
+        if len(items) == 1:
+            return [failed]
+        middle = len(items) // 2
+        return self._run_or_split(items[:middle]) + self._run_or_split(items[middle:])
+
+    def _shrink(self, size: int) -> None:
+        """Take half of what did not fit from now on."""
+        give_back_everything()
+        self.num_out_of_memory += 1
+        self._num_well = 0
+        self._set_limit(min(self._limit, max(1, size // 2)))
+
+    def _note_success(self, size: int) -> None:
+        """Try a larger batch again, when many of this size fitted: others may use less by now."""
+        if self._limit == self._max_batch or size < self._limit:
+            return
+        self._num_well += 1
+        if self._num_well >= self._grow_after:
+            self._num_well = 0
+            self._set_limit(min(self._max_batch, self._limit + max(1, self._limit // 4)))
+
+    def _set_limit(self, limit: int) -> None:
+        if limit != self._limit:
+            self._limit = limit
+            if self._on_limit is not None:
+                self._on_limit(limit)
 
 
 @dataclass(frozen=True)

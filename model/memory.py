@@ -26,6 +26,11 @@ def give_back(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+def give_back_everything() -> None:
+    """Return what nobody holds any more, of whatever devices were used."""
+    give_back(torch.device("cuda" if torch.cuda.is_initialized() else "cpu"))
+
+
 def begin_peak(device: torch.device) -> int:
     """Begin to measure, and return what the process uses already of system memory, bytes."""
     if device.type == "cuda":

@@ -4,26 +4,33 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 from uuid import UUID
 
 import numpy as np
+import structlog
 import torch
 from numpy.typing import NDArray
 
 from model.batching import Batcher, BatcherClosedError, BatcherFullError
 from model.bundle import bundle_digest, load_bundle
 from model.device import choose_device
+from model.memory import is_out_of_memory
 from model.retrieval import RetrievalModel, clips_to_tensor
 from service.errors import UnavailableError
 from service.recent import Recent
 from service.registry import Facts
 from service.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 TEXTS_PER_PASS = 32
 WAIT_MS = 2.0  # for others to join a pass
 TEXT_TIMEOUT_S = 10.0
+PAIRS_BYTES = 256 * 1024 * 1024
+"""Clips that wait to be matched take so much memory at most, in all searches together."""
 KEPT_EMBEDDINGS = 2_000
 KEPT_MATCHES = 50_000
 NEWEST_QUERIES = 64
@@ -97,13 +104,18 @@ class Encoder:
             max_wait_ms=WAIT_MS,
             max_queue=settings.search_queue,
             name="embed-texts",
+            on_limit=partial(_log_limit, "texts"),
         )
+        spec = self.spec
+        clip_bytes = 3 * spec.frames_per_clip * spec.frame_size**2
+        self._max_pairs = max(1, PAIRS_BYTES // clip_bytes)
         self._pairs: Batcher[Pair, float | None] = Batcher(
             self._match,
             max_batch=settings.embed_batch,
             max_wait_ms=WAIT_MS,
-            max_queue=settings.search_queue * max(1, settings.rerank_depth),
+            max_queue=min(self._max_pairs, settings.search_queue * max(1, settings.rerank_depth)),
             name="match-pairs",
+            on_limit=partial(_log_limit, "pairs"),
         )
         self.num_passes = 0
 
@@ -161,19 +173,21 @@ class Encoder:
             deadline: `time.monotonic()` after which the answers are not wanted any more.
 
         Returns:
-            One each; None where the time ran out.
+            One each; None where the time ran out or memory did not suffice, and for all beyond
+            those that may wait at once.
 
         Raises:
             UnavailableError: too many wait already.
             MatcherMissingError: `spec.has_matcher` is False.
         """
-        pairs = [Pair(text, key, clip, deadline) for key, clip in clips]
+        pairs = [Pair(text, key, clip, deadline) for key, clip in clips[: self._max_pairs]]
         try:
             futures = self._pairs.submit_many(pairs)
         except (BatcherFullError, BatcherClosedError) as error:
             raise _too_busy() from error
         wait(futures, timeout=max(0.0, deadline - time.monotonic()))
-        return [_result_now(future) for future in futures]
+        left_out: list[float | None] = [None] * (len(clips) - len(pairs))
+        return [_result_now(future) for future in futures] + left_out
 
     def frame_similarities(
         self, query: NDArray[np.float32], clip: NDArray[np.uint8]
@@ -232,7 +246,14 @@ def _result_now(future: Future[float | None]) -> float | None:
     """Return the answer if it is there; else nobody needs it any more."""
     if future.cancel() or not future.done() or future.cancelled():
         return None
+    error = future.exception()
+    if error is not None and is_out_of_memory(error):
+        return None
     return future.result()
+
+
+def _log_limit(what: str, limit: int) -> None:
+    log.warning("batch_limited", what=what, limit=limit, why="memory")
 
 
 def _too_busy() -> UnavailableError:

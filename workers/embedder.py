@@ -74,6 +74,7 @@ class Embedder:
             max_wait_ms=MAX_WAIT_MS,
             max_queue=MAX_QUEUE,
             name="embedder",
+            on_limit=_log_limit,
         )
 
     @property
@@ -85,6 +86,16 @@ class Embedder:
     def depth(self) -> int:
         """Clips that wait for a forward pass now."""
         return self._batcher.depth
+
+    @property
+    def batch_limit(self) -> int:
+        """Clips in one forward pass at most now: fewer while memory does not suffice."""
+        return self._batcher.limit
+
+    @property
+    def num_out_of_memory(self) -> int:
+        """Forward passes that memory did not suffice for."""
+        return self._batcher.num_out_of_memory
 
     def embed(self, video_id: UUID, frames: np.ndarray) -> "Future[np.ndarray]":
         """Ask for the embedding of a clip.
@@ -107,6 +118,10 @@ class Embedder:
         videos = {clip.video_id for clip in clips}
         self._on_pass(EmbeddedPass(clips=len(clips), videos=len(videos)))
         return list(embeddings.numpy())
+
+
+def _log_limit(clips: int) -> None:
+    log.warning("batch_limited", clips=clips, why="memory")
 
 
 def load_embedder(
