@@ -11,6 +11,7 @@ from service.cli.console import CliError, Exit, print_failure
 from service.cli.doctor import doctor
 from service.cli.evaluate import evaluate
 from service.cli.explain import explain
+from service.cli.importing import import_videos
 from service.cli.ingest import demo, ingest
 from service.cli.keys import keys, login
 from service.cli.models import models
@@ -19,6 +20,7 @@ from service.cli.serve import api, migrate, serve, worker
 from service.cli.sets import sets
 from service.cli.train import train
 from service.cli.tune import tune, tunings
+from service.cli.webhooks import webhooks
 
 app = typer.Typer(
     help="Search your own videos by what happens in them.",
@@ -32,6 +34,7 @@ app.command()(worker)
 app.command()(migrate)
 app.command()(login)
 app.command()(ingest)
+app.command("import")(import_videos)
 app.command()(search)
 app.command()(explain)
 app.command()(demo)
@@ -48,6 +51,7 @@ app.add_typer(models, name="models")
 app.add_typer(captions, name="captions")
 app.add_typer(sets, name="sets")
 app.add_typer(tunings, name="tunings")
+app.add_typer(webhooks, name="webhooks")
 
 
 def main() -> None:
