@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import problems
@@ -18,7 +19,7 @@ ANY_BELOW = "*."
 
 
 class HostGuard:
-    """Refuse requests for other hosts.
+    """Refuse requests for other hosts, and those of which two readers may see two ends.
 
     A page of the internet can let its own name point to an address of ours (DNS rebinding) and
     would then be of our origin; the Host header is what it can't choose.
@@ -30,17 +31,29 @@ class HostGuard:
         self.open_to_all = frozenset() if is_loopback(settings.host) else PROBES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self.allowed is None or self._is_allowed(scope):
-            await self.app(scope, receive, send)
-            return
-        answer = problems.build(
+        answer = self._refusal(scope) if scope["type"] == "http" else None
+        await (answer or self.app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        request_id = scope["state"]["request_id"]
+        headers = Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            return problems.build(
+                HTTPStatus.BAD_REQUEST,
+                detail="A request has Content-Length or Transfer-Encoding, not both.",
+                reason="ambiguous_length",  # a proxy may read one and hide a second request so
+                request_id=request_id,
+                headers={"Connection": "close"},
+            )
+        if self.allowed is None or self._is_allowed(scope):
+            return None
+        return problems.build(
             HTTPStatus.MISDIRECTED_REQUEST,
             detail="This server answers only under its own address; REELSEEK_PUBLIC_URL or "
             "REELSEEK_ALLOWED_HOSTS adds one.",
             reason="host_not_allowed",
-            request_id=scope["state"]["request_id"],
+            request_id=request_id,
         )
-        await answer(scope, receive, send)
 
     def _is_allowed(self, scope: Scope) -> bool:
         if scope["path"] in self.open_to_all:
