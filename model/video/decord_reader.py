@@ -26,6 +26,9 @@ READS_RIGHT = frozenset({"mp4", "matroska", "flv", "ogg"})
 """decord starts behind the first keyframe of other containers, or takes their timestamps wrong.
 It has no list of allowed formats; these stand in the first bytes, so it opens no other one."""
 
+NUM_COLOURS = 3
+"""decord gives frames a fourth channel where a video is turned by an odd angle."""
+INEXACT = "decord can't read this file exactly; it was read with PyAV"
 NARROWEST = 64
 """decord returns frames of fewer pixels a row with a wrong shape."""
 
@@ -52,7 +55,7 @@ def read_with_decord(
     aspect = video.aspect
     reader = open_reader(video, len(index.packets))
     if reader is None:
-        tally.problems.append("decord can't read this file exactly; it was read with PyAV")
+        tally.problems.append(INEXACT)
         yield from read_with_pyav(video, index, plans, tally)
         return
     at = 0
@@ -64,6 +67,10 @@ def read_with_decord(
         except (DECORDError, StopIteration) as error:
             tally.note(error)
             yield from read_with_pyav(video, index, plans, tally)  # gets past the damage
+            return
+        if frame.shape[2:] != (NUM_COLOURS,):
+            tally.problems.append(INEXACT)
+            yield from read_with_pyav(video, index, plans, tally)
             return
         at = rank + 1
         yield DecordFrame(rank, aspect, frame)

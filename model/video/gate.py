@@ -39,6 +39,8 @@ CODECS = (
 CODEC_NAMES = {"libdav1d": "av1", "msmpeg4": "msmpeg4v3", "flv": "flv1"}
 OUT_OF_MEMORY = (MemoryError, BlockingIOError)
 """The second is how a thread that could not be started looks."""
+MAX_STREAMS = 128
+"""More than any recording or broadcast has; FFmpeg prepares a decoder for each."""
 MAX_FRAME_RATE = 1000
 PIXEL_ASPECTS = (1 / 16, 16)
 TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) is invalid")
@@ -108,6 +110,7 @@ def open_container(video_fd: int, limits: DecodeLimits) -> tuple[InputContainer,
         "format_whitelist": ",".join(CONTAINERS),
         "codec_whitelist": CODECS,
         "max_pixels": str(limits.max_pixels),
+        "max_streams": str(MAX_STREAMS),
     }
     os.lseek(video_fd, 0, os.SEEK_SET)  # duplicates share the position
     av.logging.set_level(av.logging.ERROR)
@@ -116,13 +119,24 @@ def open_container(video_fd: int, limits: DecodeLimits) -> tuple[InputContainer,
             try:
                 container = av.open("fd:", options=options)
             except OUT_OF_MEMORY:
+                check_streams(join_log(lines))
                 raise
             except (av.FFmpegError, ValueError, OSError) as error:
                 log = join_log(lines)
+                check_streams(log)
                 raise explain(video_fd, log, error) from error
     finally:
         av.logging.set_level(None)
-    return container, join_log(lines)
+    log = join_log(lines)
+    check_streams(log)
+    return container, log
+
+
+def check_streams(log: str) -> None:
+    """Refuse a file with more streams than FFmpeg was told to read."""
+    if "exceeds max_streams" in log:
+        detail = f"The file has more than {MAX_STREAMS} streams; keep the one with pictures."
+        raise VideoError("too_many_streams", detail)
 
 
 def join_log(lines: list[Any]) -> str:

@@ -247,6 +247,16 @@ def test_a_child_that_dies_is_an_error_of_the_video(tmp_path, sent, reason):
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("reader", ["pyav", "decord"])
+def test_a_video_that_is_turned_by_an_odd_angle_is_read_whole(tmp_path, reader):
+    path = make_video(tmp_path / "tilted.mp4", rotation=30)
+
+    clips, report = read(path, [Span(0, 0, 2)], reader=reader)
+
+    assert len(clips) == 1
+    assert not report.is_partial
+
+
 def test_time_and_memory_are_limited(tmp_path):
     wide = make_video(
         tmp_path / "wide.mp4",
