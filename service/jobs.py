@@ -13,6 +13,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from service import tracing
 from service.broker import folder_broker
 from service.catalog.tables import JobKind
 from service.settings import Settings
@@ -122,13 +123,21 @@ class JobSender:
         The sweeper sends again whatever waits for too long.
         """
         try:
-            self._app.send_task(str(task), args=[str(job_id)], retry=False)
+            self._app.send_task(
+                str(task), args=[str(job_id)], headers=_trace_headers(), retry=False
+            )
         except (OperationalError, OSError) as error:
             log.warning("job_not_sent", task=str(task), job_id=str(job_id), error=str(error))
 
     def close(self) -> None:
         """Close the connections to the broker."""
         self._app.close()
+
+
+def _trace_headers() -> dict[str, str] | None:
+    """Let the job be part of the trace of its request; one that is sent again begins its own."""
+    parent = tracing.traceparent()
+    return {tracing.TRACEPARENT: parent} if parent else None
 
 
 def _broker(settings: Settings) -> dict[str, Any]:

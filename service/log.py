@@ -11,6 +11,7 @@ QUIET_LIBRARIES = {
     "python_multipart": logging.ERROR,  # warns of every broken upload; we answer it
     "kombu": logging.ERROR,  # warns that a folder has no host name
     "httpx": logging.WARNING,
+    "opentelemetry": logging.ERROR,  # a collector that is away is no trouble of ours
     "alembic.runtime.plugins": logging.WARNING,
 }
 

@@ -10,6 +10,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from service import log as logs
+from service import tracing
 from service.api import (
     activations,
     audit_events,
@@ -127,6 +128,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        end_tracing = tracing.configure(settings.otel_endpoint, kind="api")
         running = await anyio.to_thread.run_sync(startup.start, settings, metrics)
         app.state.shared = running.state
         try:
@@ -136,5 +138,6 @@ def _lifespan(
                 yield
         finally:
             await anyio.to_thread.run_sync(running.stop)
+            await anyio.to_thread.run_sync(end_tracing)
 
     return lifespan

@@ -16,6 +16,7 @@ from model.retrieval import RetrievalSpec
 from model.video.clips import ClipReader, ClipShape, DecodedClip, DecodeReport
 from model.video.errors import VideoError
 from model.video.segments import Span, cut
+from service import tracing
 from service.catalog.embedding_queries import NORM_TOLERANCE
 from service.catalog.generation_queries import ActiveGeneration, generation_bundle
 from service.catalog.ingest_queries import Ingested, IngestedSegment, commit_ingest
@@ -70,7 +71,7 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
         reader = open_reader(path, spans, embedder.spec, settings)
         with reader, lease.stopping(reader.kill), collector:
             for clip in watch.waiting("decode", reader):
-                with watch.stage("embed"):
+                with watch.counted("embed"):
                     collector.add(clip)
                 lease.report("embedding", collector.num_embedded / len(spans))
                 lease.check()
@@ -82,7 +83,9 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
             resources.sessions,
             lambda session: commit_ingest(session, job.id, job.fence, ingested),
         )
-    resources.metrics.observe_ingest(watch.timings_ms())
+    timings_ms = watch.timings_ms()
+    resources.metrics.observe_ingest(timings_ms)
+    tracing.note({f"{stage}_ms": spent for stage, spent in timings_ms.items()})
     if ingested.is_partial:
         resources.metrics.count_damage(ingested.reason or "damaged", is_whole=False)
     for embed_job in committed.embed_jobs:

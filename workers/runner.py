@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
+from celery import current_task
 from sqlalchemy.exc import DBAPIError
 
+from service import tracing
 from service.catalog import job_queries
 from service.catalog.job_queries import LostLeaseError
 from service.catalog.session import in_transaction, is_disk_full
@@ -63,12 +65,24 @@ def run_job(job_id: UUID, work: Work, resources: Resources) -> None:
         return
     with structlog.contextvars.bound_contextvars(**_log_fields(job)):
         log.info("job_started")
-        with resources.metrics.job(job.kind) as ended:
+        with (
+            tracing.span(f"job {job.kind}", parent=_trace_of_sender(), **_log_fields(job)),
+            resources.metrics.job(job.kind) as ended,
+        ):
             try:
-                ended(*_work_on(job, work, resources))
+                ending = _work_on(job, work, resources)
             except LostLeaseError as error:
                 log.info("job_lost", why=str(error))
-                ended("lost")
+                ending = Ending("lost")
+            ended(*ending)
+            tracing.note(ending._asdict())
+
+
+def _trace_of_sender() -> str | None:
+    """Return what the message says of the trace that it was sent in."""
+    task = current_task
+    parent: str | None = task.request.get(tracing.TRACEPARENT) if task else None
+    return parent
 
 
 def _log_fields(job: Job) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from service import tracing
 from service.jobs import Queue
 from service.observing.exporter import Exporter
 from service.observing.presence import Presence
@@ -32,6 +33,7 @@ class Visible:
         settings = resources.settings
         registry = resources.metrics.registry
         add_process_figures(registry, kind=kind)
+        self._end_tracing = tracing.configure(settings.otel_endpoint, kind=kind)
         self._presence = Presence(resources.sessions, kind=kind)
         self._presence.start()
         self._exporter: Exporter | None = None
@@ -43,5 +45,6 @@ class Visible:
     def close(self) -> None:
         """Take the row back, and stop serving."""
         self._presence.stop()
+        self._end_tracing()
         if self._exporter is not None:
             self._exporter.close()

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import tracing
 from service.api import problems
 from service.api.headers import SecurityHeaders
 from service.api.metrics import Metrics
@@ -59,7 +61,10 @@ class RequestContext:
                     headers[name] = value
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(**{REQUEST_ID: request_id}):
+        with (
+            structlog.contextvars.bound_contextvars(**{REQUEST_ID: request_id}),
+            self._span(scope, request_id),
+        ):
             try:
                 await self.app(scope, receive, send_with_id)
             except ClientDisconnect:
@@ -72,8 +77,16 @@ class RequestContext:
             finally:
                 self._record(scope, status, time.perf_counter() - started)
 
+    def _span(self, scope: Scope, request_id: str) -> AbstractContextManager[object]:
+        if scope["path"] in QUIET_PATHS:
+            return nullcontext()
+        parent = Headers(scope=scope).get(tracing.TRACEPARENT)
+        return tracing.span("request", parent=parent, server=True, request_id=request_id)
+
     def _record(self, scope: Scope, status: int, duration_s: float) -> None:
         route = _route(scope)
+        if scope["path"] not in QUIET_PATHS:
+            tracing.note({"route": route, "status": status}, name=f"{scope['method']} {route}")
         self.metrics.observe_request(
             method=scope["method"], route=route, status=status, duration_s=duration_s
         )

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from service import tracing
+
 T = TypeVar("T")
 
 
@@ -17,7 +19,13 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the time inside as that of a stage."""
+        """Count the time inside as that of a stage, which a trace shows."""
+        with tracing.span(f"stage {name}"), self.counted(name):
+            yield
+
+    @contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """Count the time inside as part of a stage that comes in many small pieces."""
         began = time.monotonic()
         try:
             yield
@@ -28,7 +36,7 @@ class Stopwatch:
         """Yield them, and count the time that each is waited for as that of a stage."""
         source = iter(things)
         while True:
-            with self.stage(name):
+            with self.counted(name):
                 try:
                     thing = next(source)
                 except StopIteration:
