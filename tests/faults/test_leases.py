@@ -4,6 +4,8 @@ import contextlib
 import os
 import random
 import signal
+import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,29 +27,43 @@ CALM_S = 4.0
 HOUR_S = 3600
 
 
+class Clock:
+    """The time of day of processes that are started with its environment.
+
+    Args:
+        folder: where it keeps the library that they load, and what it adds.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        library = folder / "clock.so"
+        source = Path(__file__).parent / "clock.c"
+        compiler = find_program("gcc")
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", source, "-o", library], check=True)
+        self._offset = folder / "offset"
+        self._offset.write_bytes(struct.pack("=q", 0))
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "CLOCK_OFFSET_FILE": str(self._offset),
+        }
+
+    def set(self, offset_s: int) -> None:
+        """Let it be so much ahead, for all of them at once."""
+        with self._offset.open("r+b") as file:
+            file.write(struct.pack("=q", offset_s))
+
+
 @pytest.fixture(scope="module")
-def clock(tmp_path_factory) -> Path:
-    """The file that says how far the clock of the processes is off."""
-    path = tmp_path_factory.mktemp("clock") / "offset"
-    path.write_text("+0")
-    return path
+def clock(tmp_path_factory) -> Clock:
+    """The clock of the processes."""
+    return Clock(tmp_path_factory.mktemp("clock"))
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory, clock) -> Iterator[Fleet]:
     """Two workers and two API processes whose clock can be set."""
-    find_program("faketime")
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
     folder = tmp_path_factory.mktemp("leases")
-    settings = {
-        "REELSEEK_BUNDLE": str(make_tiny_bundle(folder / "bundle")),
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",
-        # what the kernel promises never to set: timeouts and sleeps
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    with Fleet(folder, settings) as running:
+    bundle = make_tiny_bundle(folder / "bundle")
+    with Fleet(folder, {"REELSEEK_BUNDLE": str(bundle), **clock.environment}) as running:
         yield running
 
 
@@ -63,8 +79,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing(fleet, ledger, t
         video_id = str(upload(client, long_video(tmp_path))["id"])
         ledger.accept(video_id)
         frozen = wait_for(lambda: worker_at(fleet, video_id), within_s=WITHIN_S, what="a worker")
-        group = fleet.members[frozen].process.pid
-        os.killpg(group, signal.SIGSTOP)
+        group = freeze(fleet, frozen)
         try:
             assert wait_until_processed(client, video_id, within_s=WITHIN_S)["state"] == "ready"
         finally:
@@ -94,13 +109,34 @@ def test_a_clock_that_jumps_by_an_hour_loses_nothing(fleet, ledger, clock, tmp_p
     draw = random.Random(1)
     with Load(fleet, ledger, video, draw):
         time.sleep(CALM_S)
-        clock.write_text(f"{step_s:+d}")
+        clock.set(step_s)
         # whose lease ends an hour from now by the new clock
         fleet.kill_one(draw, [name for name in fleet.members if name.startswith("worker")])
         time.sleep(CALM_S)
     started = time.monotonic()
     check_everything(fleet, ledger)
     print(f"at rest after {time.monotonic() - started:.1f} s")  # noqa: T201 (for `make faults`)
+
+
+def freeze(fleet: Fleet, name: str) -> int:
+    """Stop a worker between two of its transactions; return its process group.
+
+    One that is frozen inside a transaction keeps SQLite's only write lock, and all who write on
+    that machine wait for it.
+    """
+    group = fleet.members[name].process.pid
+    while True:
+        os.killpg(group, signal.SIGSTOP)
+        if not holds_write_lock(group):
+            return group
+        os.killpg(group, signal.SIGCONT)
+        time.sleep(0.05)
+
+
+def holds_write_lock(pid: int) -> bool:
+    """Tell whether a process is inside a writing transaction of SQLite."""
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any("WRITE" in words and str(pid) in words for words in locks)
 
 
 def long_video(folder: Path) -> Path:
