@@ -115,6 +115,7 @@ def held() -> tuple[int, int, int]:
     return me.num_fds(), len(me.children(recursive=True)), me.memory_info().rss
 
 
+@pytest.mark.timeout(300 + 5 * FILES)
 def test_damaged_videos_end_as_documented_and_leave_nothing_behind(seeds, tmp_path):
     ends: Counter[str] = Counter()
     odd = {}
@@ -144,6 +145,7 @@ def settings(settings):
     return settings.model_copy(update=quick)
 
 
+@pytest.mark.timeout(300 + 10 * IN_WORKER)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_worker_goes_on_among_damaged_videos(
     *, seeds, tmp_path, settings, sessions, storage, sender, bundle_dir
