@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,9 @@ HEAD = b'--process\r\nContent-Disposition: form-data; name="file"; filename="a.m
 class ApiProcess:
     """`reelseek api`, as a production host starts it."""
 
-    def __init__(self, folder: Path, bundle_dir: Path) -> None:
+    def __init__(
+        self, folder: Path, bundle_dir: Path, *, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.settings = Settings(data_dir=folder)
         upgrade(self.settings.sqlalchemy_url)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -48,6 +51,7 @@ class ApiProcess:
                     "REELSEEK_BUNDLE": str(bundle_dir),
                     "REELSEEK_DISK_RESERVE_BYTES": "0",
                     "REELSEEK_TORCH_THREADS": "1",
+                    **(environment or {}),
                 },
                 stdout=output,
                 stderr=output,

@@ -23,18 +23,16 @@ STOP_S = 60.0
 READY_S = 120.0
 
 
-def command_of(service: str, port: int) -> list[str]:
-    """Return a command line of the composition, on a free port of this machine."""
+def command_of(service: str) -> list[str]:
+    """Return a command line of the composition."""
     program, *arguments = COMPOSE["services"][service]["command"]
-    there = {"0.0.0.0": "127.0.0.1", "8000": str(port)}  # noqa: S104 (a word of the composition)
-    beside_python = Path(sys.executable).parent / program
-    return [str(beside_python), *(there.get(word, word) for word in arguments)]
+    return [str(Path(sys.executable).parent / program), *arguments]
 
 
 @contextmanager
-def running(service: str, environment: Mapping[str, str], port: int) -> Iterator[None]:
+def running(service: str, environment: Mapping[str, str]) -> Iterator[None]:
     """Run one service of the composition."""
-    process = subprocess.Popen(command_of(service, port), env=environment, start_new_session=True)
+    process = subprocess.Popen(command_of(service), env=environment, start_new_session=True)
     try:
         yield
         assert process.poll() is None, f"{service} ended"
@@ -68,11 +66,13 @@ def client(tmp_path_factory, database, redis_server) -> Iterator[httpx.Client]:
         "REELSEEK_BUNDLE": str(make_tiny_bundle(tmp_path_factory.mktemp("bundle"))),
         "REELSEEK_DATABASE_URL": database,
         "REELSEEK_DATA_DIR": str(tmp_path_factory.mktemp("production")),
+        "REELSEEK_HOST": "127.0.0.1",
+        "REELSEEK_PORT": str(port),
     }
-    subprocess.run(command_of("migrate", port), env=environment, check=True)
+    subprocess.run(command_of("migrate"), env=environment, check=True)
     with ExitStack() as stack:
-        stack.enter_context(running("api", environment, port))
-        stack.enter_context(running("ingest", environment, port))
+        stack.enter_context(running("api", environment))
+        stack.enter_context(running("ingest", environment))
         client = stack.enter_context(
             httpx.Client(
                 base_url=f"http://127.0.0.1:{port}",
