@@ -17,7 +17,7 @@ from service.settings import Settings
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 40.0
-API = ("-m", "uvicorn", "--factory", "service.main:create_app", "--no-access-log")
+API = ("-m", "service.cli", "api")
 WORKER = ("-m", "service.cli", "worker")
 TUNER = (*WORKER, "--tuner")
 
@@ -58,9 +58,11 @@ def serving(
         **os.environ,
         "REELSEEK_DATA_DIR": str(settings.data_dir),
         "REELSEEK_ADMIN_KEY": server.key,
+        "REELSEEK_LOG_LEVEL": "warning",
+        "REELSEEK_PORT": str(port),
         **(environment or {}),
     }
-    commands = [(*API, "--port", str(port), "--log-level", "warning")]
+    commands = [API]
     if with_workers:
         commands += [WORKER, TUNER]
     with ExitStack() as stack:

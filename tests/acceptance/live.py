@@ -17,7 +17,7 @@ import httpx
 
 T = TypeVar("T")
 START_S = 120.0
-STOP_S = 30.0
+STOP_S = 60.0
 
 
 def free_port() -> int:
