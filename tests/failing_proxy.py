@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import random
 import socket
 import threading
@@ -21,7 +22,7 @@ class FailingProxy:
 
     Args:
         url: of the server behind it.
-        seed: draws what fails, and how.
+        seed: draws what fails.
 
     Attributes:
         share: of the requests that fail, 0 to 1.
@@ -34,6 +35,7 @@ class FailingProxy:
         self.is_down = False
         self.counts: Counter[str] = Counter()
         self._draw = random.Random(seed)
+        self._failures = itertools.cycle(FAILURES)
         self._lock = threading.Lock()
         self.behind = urlsplit(url).netloc
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
@@ -44,7 +46,7 @@ class FailingProxy:
     def draw(self) -> str:
         """Return what becomes of the next request."""
         with self._lock:
-            fate = "ok" if self._draw.random() >= self.share else self._draw.choice(FAILURES)
+            fate = "ok" if self._draw.random() >= self.share else next(self._failures)
             fate = "cut_before" if self.is_down else fate
             self.counts[fate] += 1
             return fate

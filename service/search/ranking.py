@@ -66,8 +66,12 @@ def rerank(
     log_odds = encoder.recall(plan.text, [clip_key(one.segment) for one in best])
     unknown = [one for one in best if clip_key(one.segment) not in log_odds]
     with watch.stage("clips"):
-        read = [(clip_key(one.segment), clips.read(one.segment)) for one in unknown]
-        wanted = [(key, clip) for key, clip in read if encoder.can_match(clip)]
+        read = clips.read_all([one.segment for one in unknown], deadline)
+        wanted = [
+            (clip_key(one.segment), clip)
+            for one, clip in zip(unknown, read, strict=True)
+            if encoder.can_match(clip)
+        ]
     with watch.stage("match"):
         matched = encoder.match(plan.text, wanted, deadline) if wanted else []
     for (key, _clip), answer in zip(wanted, matched, strict=True):

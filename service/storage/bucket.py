@@ -30,6 +30,8 @@ PIECE_BYTES, PIECES_AT_ONCE, MAX_PIECES = 16 * MIB, 4, 9000
 WINDOW_BYTES = 8 * MIB
 """Read in one request: what a broken connection loses, and what is kept in memory."""
 INSIST_S, WAIT_S, LONGEST_WAIT_S = 10.0, 0.2, 2.0
+HURRY_S = 1.0
+"""Clips and thumbnails are asked for while somebody waits, and can be done without."""
 AWAY_S = 5.0
 """After a failure nobody insists for so long: threads must not pile up before a dead store."""
 RETRY_AFTER_S = 5
@@ -94,7 +96,7 @@ class BucketStore:
             return self._read(name, start, num_bytes)
 
         def fetch(file: BinaryIO) -> None:
-            file.write(self._read(name, start, num_bytes))
+            file.write(self._read(name, start, num_bytes, hurry=True))
 
         try:
             with self._cache.hold(name, fetch, part=f"{start}-{num_bytes}") as path:
@@ -139,7 +141,7 @@ class BucketStore:
         """Write, read and remove a small object; raises StorageUnavailableError if that fails."""
         self._now()
 
-    def _read(self, name: str, start: int, num_bytes: int) -> bytes:
+    def _read(self, name: str, start: int, num_bytes: int, *, hurry: bool = False) -> bytes:
         def read() -> bytes:
             try:
                 return bytes(self._objects.get_range(name, start=start, length=num_bytes))
@@ -148,7 +150,7 @@ class BucketStore:
                     return b""
                 raise
 
-        return self._insist(read)
+        return self._insist(read, HURRY_S if hurry else self._insist_s)
 
     def _fetch(self, name: str, file: BinaryIO) -> None:
         size_bytes = self.size(name)
@@ -171,7 +173,7 @@ class BucketStore:
         pages = self._objects.list(prefix, offset=after, chunk_size=NAMES_AT_ONCE)
         return [(found["path"], found["size"], found["last_modified"]) for found in next(pages, ())]
 
-    def _insist(self, what: Callable[[], T]) -> T:
+    def _insist(self, what: Callable[[], T], for_s: float | None = None) -> T:
         """Do something that may be repeated, until it succeeds or has failed for long.
 
         Raises:
@@ -179,7 +181,9 @@ class BucketStore:
             StorageUnavailableError: the store is away, or refuses us.
         """
         began, wait_s = time.monotonic(), WAIT_S
-        patience_s = self._insist_s if began >= self._away_until else 0.0
+        patience_s = self._insist_s if for_s is None else for_s
+        if began < self._away_until:
+            patience_s = 0.0
         while True:
             try:
                 done = what()

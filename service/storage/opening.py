@@ -14,7 +14,7 @@ from service.storage.files import Storage
 
 CACHE = "cache"
 TRIES, TRIES_WITHIN = 3, timedelta(seconds=10)
-REQUEST_WITHIN, CONNECT_WITHIN = timedelta(seconds=60), timedelta(seconds=5)
+REQUEST_WITHIN, CONNECT_WITHIN = timedelta(seconds=30), timedelta(seconds=5)
 
 
 def open_storage(settings: Settings) -> Storage:
