@@ -23,7 +23,7 @@ FORGOTTEN_S = 86400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A process, and how long ago it wrote its row, by the database's clock."""
+    """A process, how long ago it wrote its row, by the database's clock, and when it began."""
 
     id: UUID
     kind: str
@@ -32,6 +32,7 @@ class Seen:
     version: str
     facts: Mapping[str, Any]
     silent_s: float
+    age_s: float
 
     @property
     def is_alive(self) -> bool:
@@ -85,7 +86,8 @@ def read_processes(session: Session) -> list[Seen]:
             pid=row.pid,
             version=row.version,
             facts=row.facts,
-            silent_s=max(0.0, (now - row.seen_at).total_seconds()),
+            silent_s=_age_s(row.seen_at, now),
+            age_s=_age_s(row.started_at, now),
         )
         for row in rows
     ]

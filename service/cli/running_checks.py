@@ -18,6 +18,7 @@ from service.settings import Settings
 CLOCK_OFF_S = 5.0
 CLOCK_FAR_OFF_S = 60.0
 LAGS_S = 10.0
+STARTS_S = 60.0
 WAITS_S = 600.0
 """A job that waits for so long has no worker, or too few."""
 OLD_BACKUP_S = 2 * 86400.0
@@ -79,6 +80,8 @@ def check_processes(session: Session, _settings: Settings) -> Check:
     finding = ", ".join(f"{number} {kind}" for kind, number in sorted(alive.items()))
     missing = [f"`{command_name()} {how}`" for kind, how in WANTED.items() if not alive[kind]]
     if missing:
+        if max(one.age_s for one in seen if one.is_alive) < STARTS_S:
+            return note("Processes", f"{finding}; the others may still be starting")
         return bad("Processes", finding, f"start what is missing: {', '.join(missing)}.")
     versions = {one.version for one in seen if one.is_alive}
     if len(versions) > 1:

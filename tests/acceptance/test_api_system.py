@@ -57,8 +57,15 @@ def test_the_figures_can_be_read_by_prometheus(client, ready):
     assert {"embed", "faiss", "sql", "total"} <= stages
     states = {sample.labels["state"] for sample in families["reelseek_jobs"].samples}
     assert states == {"queued", "running", "done", "failed", "cancelled"}
-    for name in ("queue_age_seconds", "replica_lag_changes", "replica_ready", "disk_free_bytes"):
+    for name in (
+        *("queue_age_seconds", "replica_lag_changes", "replica_lag_seconds", "replica_ready"),
+        *("disk_free_bytes", "processes", "webhook_deliveries", "import_items", "probe_seconds"),
+        *("backup_timestamp_seconds", "process_resident_memory_bytes"),
+    ):
         assert families[f"reelseek_{name}"].samples
+    kinds = {one.labels["kind"]: one.value for one in families["reelseek_queue_depth"].samples}
+    assert kinds["ingest"] >= 0
+    assert "tune" in kinds
 
 
 def test_the_description_is_complete(client):

@@ -24,7 +24,7 @@ ALL_KINDS = ("api", "worker", "tuner", "courier")
 def runs(sessions):
     """Let a process run: `runs("api", silent_s=100)`."""
 
-    def runs(kind, *, silent_s=0.0, version="1", **facts):
+    def runs(kind, *, silent_s=0.0, age_s=600.0, version="1", **facts):
         row = Process(
             id=uuid4(),
             kind=kind,
@@ -32,7 +32,7 @@ def runs(sessions):
             pid=7,
             version=version,
             facts=facts,
-            started_at=utc_now(),
+            started_at=utc_now() - timedelta(seconds=age_s),
             seen_at=utc_now(),
         )
         in_transaction(sessions, lambda session: write_process(session, row))
@@ -59,6 +59,11 @@ def test_processes_that_run_are_counted_and_missing_ones_named(settings, runs):
     runs("courier")
     found = running_checks.check_processes(settings)
     assert (found.outcome, found.finding) == (Outcome.GOOD, "1 api, 1 courier, 1 tuner, 1 worker")
+
+
+def test_processes_that_are_starting_are_given_time(settings, runs):
+    runs("api", age_s=1)
+    assert running_checks.check_processes(settings).outcome is Outcome.NOTE
 
 
 def test_a_process_that_fell_silent_does_not_count(settings, runs):
