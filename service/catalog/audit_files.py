@@ -11,6 +11,7 @@ from service.catalog.activation_tables import GenerationVideo
 from service.catalog.blob_queries import known_blobs, named_derived
 from service.catalog.index_queries import SEARCHABLE
 from service.catalog.job_queries import running_work
+from service.catalog.resumable_queries import known_parts
 from service.catalog.tables import Blob, BlobState, Video, VideoState
 from service.catalog.tuning_queries import ended_tunings
 from service.catalog.violations import Violation
@@ -93,6 +94,10 @@ def _audit_orphans(session: Session, storage: Storage, grace_s: float) -> Iterat
     for folder in storage.stored_derived():
         if folder.name not in named and folder.age_s > grace_s:
             yield Violation("orphan_file", folder.name, "no row names this folder")
+    pieces = known_parts(session)
+    for piece in storage.stored_parts():
+        if piece.name not in pieces and piece.age_s > grace_s:
+            yield Violation("orphan_file", piece.name, "no upload goes on with this piece")
 
 
 def _digest_of(storage: Storage, sha256: str, size_bytes: int) -> str:

@@ -137,10 +137,6 @@ class BucketStore:
             return None
         return obstore.sign(self._public, "GET", name, timedelta(seconds=ttl_s))
 
-    def check(self) -> None:
-        """Write, read and remove a small object; raises StorageUnavailableError if that fails."""
-        self._now()
-
     def _read(self, name: str, start: int, num_bytes: int, *, hurry: bool = False) -> bytes:
         def read() -> bytes:
             try:

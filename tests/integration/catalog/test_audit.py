@@ -169,6 +169,12 @@ def leave_derived(world):
         age(path)
 
 
+def leave_part(world):
+    name = f"{uuid4()}/0"
+    world.storage.put_part(name, stage(world.storage).path)
+    age(world.storage.root / "uploads" / name)
+
+
 def shorten_clips(world):
     folder = world.storage.root / world.derived
     np.save(folder / "clips.npy", np.zeros((1, 2, 4, 4, 3), dtype=np.uint8))
@@ -278,6 +284,7 @@ DAMAGE = {
     "an upload was left": Damage("orphan_file", leave_upload),
     "a file was left": Damage("orphan_file", leave_blob),
     "a folder of clips was left": Damage("orphan_file", leave_derived),
+    "a piece of an upload was left": Damage("orphan_file", leave_part),
 }
 
 
