@@ -11,10 +11,11 @@ EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 OTHER := $(if $(filter gpu,$(EXTRA)),cpu,gpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed-$(EXTRA)
+MILVUS_INSTALLED := .venv-milvus/.installed
 DEV_INSTALLED := $(VENV)/.installed-$(EXTRA)-dev
 ARGS ?=
 
-.PHONY: help run install dev test lint format faults bench checkpoint clean
+.PHONY: help run install dev milvus test lint format faults bench checkpoint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +29,14 @@ dev: $(DEV_INSTALLED) ## Install what tests and linters need as well
 
 test: $(DEV_INSTALLED) ## Run all tests (ARGS="-k name" for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+milvus: $(MILVUS_INSTALLED) ## Install milvus-lite, which tests of Milvus start (not for production)
+
+$(MILVUS_INSTALLED):
+	@echo "Installing milvus-lite into .venv-milvus; it brings a FAISS of its own ..."
+	@python3 -m venv .venv-milvus
+	@.venv-milvus/bin/python -m pip install --quiet --disable-pip-version-check milvus-lite==3.2.2 pymilvus==3.0.2
+	@touch $@
 
 lint: $(DEV_INSTALLED) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -49,7 +58,7 @@ checkpoint: $(DEV_INSTALLED) ## Train the bundled checkpoint again (about 85 min
 	$(BIN)/python -m model.world.checkpoint --out model/bundled $(ARGS)
 
 clean: ## Remove .venv and caches; data/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf $(VENV) .venv-milvus .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
 
 # python3, unless it is older than 3.11 and a newer one stands beside it.
 $(BIN)/python:

@@ -252,6 +252,18 @@ class Settings(BaseSettings):
     index_flat_below: int = Field(
         300_000, ge=0, description="With fewer segments auto keeps the exact, flat index."
     )
+    milvus_uri: str | None = Field(
+        None, description="Milvus server that holds the index in place of every API process."
+    )
+    milvus_token: SecretStr | None = Field(None, description="Of Milvus, as user:password.")
+    milvus_prefix: str = Field(
+        "reelseek",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}$",
+        description="Of the names of our collections in Milvus.",
+    )
+    milvus_index: Literal["AUTOINDEX", "FLAT", "HNSW", "IVF_FLAT"] = Field(
+        "AUTOINDEX", description="Index of our collections in Milvus."
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Events below it are not logged; `serve` starts with warning."

@@ -69,6 +69,19 @@ def running_redis() -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
 
 
+@contextlib.contextmanager
+def running_milvus() -> Iterator[str]:
+    """Yield the URI of a new Milvus Lite server, which lives in an environment of its own."""
+    place = Path(__file__).parents[1] / ".venv-milvus" / "bin" / "milvus-lite"
+    program = place if place.exists() else find_program("milvus-lite")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="reelseek-milvus-") as folder:
+        options = ["server", "--data-dir", f"{folder}/data", "--host", "127.0.0.1"]
+        command = [program, *options, "--port", str(port)]
+        with _running(command, Path(folder), is_up=lambda: _accepts(port), user={}):
+            yield f"http://127.0.0.1:{port}"
+
+
 def free_port() -> int:
     """Return a loopback port that nothing listens on."""
     with socket.socket() as probe:
@@ -78,12 +91,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _running(command: list, folder: Path, *, is_up: Callable[[], bool]) -> Iterator[None]:
+def _running(
+    command: list, folder: Path, *, is_up: Callable[[], bool], user: dict | None = None
+) -> Iterator[None]:
     log = folder / "server.log"
+    user = _as_unprivileged() if user is None else user
     with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=folder, **_as_unprivileged()
-        )
+        server = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, **user)
     try:
         deadline = time.monotonic() + START_DEADLINE_S
         while not is_up():
@@ -122,6 +136,11 @@ def _answers_sql(url: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers_ping(port: int) -> bool:

@@ -27,6 +27,7 @@ def _create_applied_changes() -> None:
         sa.Column("epoch", sa.String(length=36), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("chain", sa.String(length=64), nullable=False),
+        sa.Column("place", sa.String(length=255), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),

@@ -152,10 +152,9 @@ def read_figures(state: State) -> Readings:
         reelseek_event_streams=state.feed.num_streams,
     )
     if standing.index is not None:
-        readings.update(
-            reelseek_index_segments=standing.index.num_segments,
-            reelseek_index_recall=standing.index.recall,
-        )
+        readings["reelseek_index_segments"] = standing.index.num_segments
+        if standing.index.recall is not None:
+            readings["reelseek_index_recall"] = standing.index.recall
     return readings
 
 

@@ -19,6 +19,8 @@ class Applied(Base):
     epoch: Mapped[str] = mapped_column(String(36))
     seq: Mapped[int] = mapped_column(BigInteger)
     chain: Mapped[str] = mapped_column(String(64))
+    place: Mapped[str | None] = mapped_column(String(255))
+    """What holds it outside; another one after it was built anew. None: nothing does yet."""
     fence: Mapped[int] = mapped_column(default=0)
     """Goes up with each process that takes the feeding over."""
     lease_until: Mapped[datetime | None]

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.index.faiss_index import FaissIndex
+from service.index.milvus_index import MilvusIndex
+from service.index.vector_index import VectorIndex
 from service.index.view import IndexView
 
 ROUGH = "flat_int8"
@@ -35,8 +37,33 @@ class Content(NamedTuple):
     vectors_digest: str | None
 
 
-def content_of(view: IndexView) -> Content:
-    """Describe a view. It takes as long as reading all of it."""
+def content_of(view: VectorIndex) -> Content:
+    """Describe what an index holds. It takes as long as reading all of it."""
+    return _held_outside(view) if isinstance(view, MilvusIndex) else _held_here(view)
+
+
+def _held_outside(view: MilvusIndex) -> Content:
+    rows = [
+        (UUID(hex=row["video_id"]).bytes, row["ordinal"], row["version"])
+        for row in view.store.keys(view.place)
+    ]
+    rows.sort()
+    keys = hashlib.sha256(b"".join(row[0] for row in rows))
+    keys.update(np.array([row[2] for row in rows], "<i4").tobytes())
+    keys.update(np.array([row[1] for row in rows], "<i4").tobytes())
+    return Content(
+        generation_id=view.generation_id,
+        epoch=view.epoch,
+        seq=view.seq,
+        num_segments=len(rows),
+        keys_digest=keys.hexdigest(),
+        vectors_digest=None,
+    )
+
+
+def _held_here(view: VectorIndex) -> Content:
+    if not isinstance(view, IndexView):
+        raise TypeError(f"{type(view)} can't be described")
     is_alive = ~view.is_dead[view.base.keys.slots]
     parts = [_rows(view.base, is_alive), _rows(view.delta, np.ones(len(view.delta), np.bool_))]
     ids, versions, ordinals = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -11,7 +11,7 @@ class IndexFigures:
         kind: as the setting names it, or `milvus`.
         num_segments: that can be found.
         recall: share of the exact answer that is found, as measured on this gallery; 1 where
-            everything is scanned.
+            everything is scanned, None where it is not known.
         effort: nodes of the graph, or cells, that a search looks at; None where it scans.
         num_texts: texts that recall was measured with; the other queries were embeddings of
             segments.
@@ -21,7 +21,7 @@ class IndexFigures:
 
     kind: str
     num_segments: int
-    recall: float
+    recall: float | None
     effort: int | None = None
     num_texts: int = 0
     num_added: int = 0

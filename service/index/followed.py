@@ -50,17 +50,14 @@ class Followed:
 
     Args:
         serving: as it was loaded.
+        view: the same.
         builder: builds its bases.
     """
 
-    def __init__(self, serving: Serving, builder: BaseBuilder) -> None:
+    def __init__(self, serving: Serving, view: IndexView, builder: BaseBuilder) -> None:
         self.serving = serving
+        self.view = view
         self.builder = builder
-
-    @property
-    def view(self) -> IndexView:
-        """What of it can be searched."""
-        return self.serving.view
 
     def advance(self, lines: ChangeLines) -> bool:
         """Apply some more lines.
@@ -97,5 +94,14 @@ class Followed:
             self._put(replace(self.view, base=measured))
         self.builder.order_if_due(self.view)
 
+    def give_up(self) -> None:
+        """Let what is being built end soon."""
+        self.builder.give_up()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for what is being built."""
+        self.builder.join(timeout_s)
+
     def _put(self, view: IndexView) -> None:
+        self.view = view
         self.serving = replace(self.serving, view=view)

@@ -18,6 +18,7 @@ from service.index.builder import BaseBuilder, IndexWish, RebuildPolicy
 from service.index.followed import Followed
 from service.index.kinds import flat_kind
 from service.index.loading import load_view
+from service.index.outer import Outer, OuterFollowed
 from service.index.serving import Serving
 from service.index.snapshots import SnapshotStore
 from service.settings import Settings
@@ -25,6 +26,7 @@ from service.settings import Settings
 log = structlog.get_logger(__name__)
 
 OpenEncoder = Callable[[ActiveGeneration], Encoder]
+Follower = Followed | OuterFollowed
 
 GRACE_S = 120.0
 """An encoder that no generation needs is closed after this: searches that began with it end first
@@ -104,6 +106,7 @@ class Loader:
         encoders: where encoders come from.
         policy: when to build a new base and to publish it.
         on_done: called when something was loaded in the background.
+        outer: holds the indexes in place of this process.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Loader:
         encoders: Encoders,
         policy: RebuildPolicy,
         on_done: Callable[[], None],
+        outer: Outer | None = None,
     ) -> None:
         self._reads = reads
         self._wish = IndexWish(
@@ -126,18 +130,21 @@ class Loader:
         self._encoders = encoders
         self._policy = policy
         self._on_done = on_done
+        self._outer = outer
         self._thread: threading.Thread | None = None
-        self._loaded: Followed | None = None
+        self._loaded: Follower | None = None
         self._failed: dict[UUID, Failed] = {}
 
-    def load(self, generation: ActiveGeneration, *, trusts_snapshots: bool) -> Followed:
+    def load(self, generation: ActiveGeneration, *, trusts_snapshots: bool) -> Follower:
         """Load a generation with its encoder, from a snapshot or from SQL.
 
         Raises:
-            UnavailableError: its bundle is not there, or another one.
+            UnavailableError: its bundle is not there, or another one; or Milvus is being filled.
         """
         began = time.monotonic()
         encoder = self._encoders.of(generation)
+        if self._outer is not None:
+            return self._outer.follow(generation, encoder)
         view = None
         with self._reads() as session:
             if trusts_snapshots:
@@ -161,7 +168,7 @@ class Loader:
             texts=encoder.recent_queries,
         )
         builder.loaded(view, is_from_sql=source == "sql")
-        return Followed(Serving(encoder=encoder, view=view), builder)
+        return Followed(Serving(encoder=encoder, view=view), view, builder)
 
     def order(self, generation: ActiveGeneration, *, trusts_snapshots: bool) -> None:
         """Begin to load a generation, unless another is being loaded or this one just failed."""
@@ -178,7 +185,7 @@ class Loader:
         )
         self._thread.start()
 
-    def take(self) -> Followed | None:
+    def take(self) -> Follower | None:
         """Return what was loaded in the background, once."""
         loaded, self._loaded = self._loaded, None
         return loaded

@@ -24,13 +24,10 @@ log = structlog.get_logger(__name__)
 def load_view(session: Session, generation: ActiveGeneration, *, kind: FlatKind) -> IndexView:
     """Build the view of a generation from SQL, as of the change counter now.
 
-    The counter is read first. Embeddings that are committed while they are read belong to later
-    changes and are left out: the change log brings them, with their number.
+    The counter is read first: what is committed while embeddings are read belongs to later changes.
     """
     counter = read_counter(session)
-    announced = read_upserts(session, generation.generation_id, up_to_seq=counter.seq)
-    rows = read_embeddings(session, generation.generation_id)
-    loaded = list(_upserted(rows, announced))
+    loaded = list(read_all(session, generation.generation_id, up_to_seq=counter.seq))
     dim = int(generation.spec["embedding_dim"])
     vectors = [np.empty((0, dim), np.float16), *(one.vectors for one in loaded)]
     base = FaissIndex.build(np.concatenate(vectors), keys_of(loaded), kind=kind)
@@ -49,19 +46,39 @@ def load_view(session: Session, generation: ActiveGeneration, *, kind: FlatKind)
 def apply_changes(
     session: Session, view: IndexView, changes: Sequence[Change], *, seq: int, chain: str
 ) -> IndexView:
-    """Return the view after some changes; of each video the last one counts."""
+    """Return the view after some changes."""
+    gone, upserts = read_effects(session, view.generation_id, changes)
+    return view.apply(seq=seq, chain=chain, gone=gone, upserts=upserts)
+
+
+def read_effects(
+    session: Session, generation_id: UUID, changes: Sequence[Change]
+) -> tuple[set[UUID], list[Upserted]]:
+    """Return the videos whose earlier embeddings changes end, and the new embeddings.
+
+    Of each video the last change counts.
+    """
     gone: set[UUID] = set()
     announced: dict[UUID, Upsert] = {}
     for change in changes:
-        concerns_us = change.generation_id in (None, view.generation_id)
+        concerns_us = change.generation_id in (None, generation_id)
         if change.video_id is None or not concerns_us:
             continue
         gone.add(change.video_id)
         announced.pop(change.video_id, None)
         if change.op == ChangeOp.UPSERT:
             announced[change.video_id] = Upsert(change.seq, change.video_version or 0)
-    upserts = _load_upserts(session, view.generation_id, announced)
-    return view.apply(seq=seq, chain=chain, gone=gone, upserts=upserts)
+    return gone, _load_upserts(session, generation_id, announced)
+
+
+def read_all(session: Session, generation_id: UUID, *, up_to_seq: int) -> Iterator[Upserted]:
+    """Yield the embeddings of a generation by video, as lines up to `up_to_seq` announced them.
+
+    Embeddings that are committed while they are read belong to later changes and are left out:
+    the change log brings them, with their number.
+    """
+    announced = read_upserts(session, generation_id, up_to_seq=up_to_seq)
+    yield from _upserted(read_embeddings(session, generation_id), announced)
 
 
 def _load_upserts(

@@ -17,11 +17,12 @@ from service.catalog.tables import GenerationState
 from service.errors import ServiceError
 from service.index.builder import RebuildPolicy
 from service.index.figures import IndexFigures
-from service.index.followed import ChangeLines, Followed, OutOfStepError
-from service.index.loader import Encoders, Loader, OpenEncoder
+from service.index.followed import ChangeLines, OutOfStepError
+from service.index.loader import Encoders, Follower, Loader, OpenEncoder
+from service.index.outer import Outer
 from service.index.reporter import Reporter
 from service.index.serving import Held, Published, Serving
-from service.index.view import IndexView
+from service.index.vector_index import VectorIndex
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,8 @@ Wanted = Sequence[tuple[ActiveGeneration, GenerationState]]
 
 class IndexReplica:
     """Follow the change log in a thread, and hand out immutable views.
+
+    The embeddings are here, in FAISS, or in a Milvus server that one of the processes feeds.
 
     The active generation is followed, those that a rollback would go back to, and one that is
     about to take over. Each but the first is loaded in the background. Once another is promoted
@@ -58,6 +61,7 @@ class IndexReplica:
         self._reads = reads
         self._poll_s = settings.replica_poll_ms / 1000
         self._encoders = Encoders(open_encoder)
+        self._outer = Outer.of(settings, reads=reads, sessions=sessions)
         self._loader = Loader(
             reads=reads,
             sessions=sessions,
@@ -65,11 +69,12 @@ class IndexReplica:
             encoders=self._encoders,
             policy=policy or RebuildPolicy(),
             on_done=self.wake,
+            outer=self._outer,
         )
         self._reporter = Reporter(sessions)
         self._wake = threading.Event()
         self._published = Published(wake=self.wake, wait_s=self._poll_s)
-        self._followed: dict[UUID, Followed] = {}  # our thread's; others read what is published
+        self._followed: dict[UUID, Follower] = {}  # our thread's; others read what is published
         self._trusts_snapshots = True
         self._seen_seq = 0
         self._level_at = time.monotonic()
@@ -80,6 +85,8 @@ class IndexReplica:
     def start(self) -> None:
         """Begin to load and to follow; returns at once."""
         self._reporter.start()
+        if self._outer is not None:
+            self._outer.feeder.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -90,10 +97,13 @@ class IndexReplica:
             self._thread.join(STOP_TIMEOUT_S)
         self._reporter.stop(STOP_TIMEOUT_S)
         for followed in self._followed.values():
-            followed.builder.give_up()
+            followed.give_up()
         self._loader.join(STOP_TIMEOUT_S)
         for followed in self._followed.values():
-            followed.builder.join(STOP_TIMEOUT_S)
+            followed.join(STOP_TIMEOUT_S)
+        if self._outer is not None:
+            self._outer.feeder.stop(STOP_TIMEOUT_S)
+            self._outer.store.close()
         self._encoders.close()
 
     def wake(self) -> None:
@@ -132,7 +142,7 @@ class IndexReplica:
         """The generations that can be searched here now."""
         return frozenset(self._published.held.servings)
 
-    def view(self) -> IndexView:
+    def view(self) -> VectorIndex:
         """Return what searches see now.
 
         Raises:
@@ -216,7 +226,7 @@ class IndexReplica:
             )
         )
 
-    def _catch_up(self, lines: ChangeLines, arrived: Followed | None) -> None:
+    def _catch_up(self, lines: ChangeLines, arrived: Follower | None) -> None:
         """Bring what answers up to the counter, then the others, then what was just loaded."""
         answering = self._published.held.answering
         for generation_id in sorted(self._followed, key=lambda one: one != answering):
@@ -240,7 +250,7 @@ class IndexReplica:
             self._publish(arrived)
         self._trusts_snapshots = True
 
-    def _give_up(self, followed: Followed, error: Exception) -> None:
+    def _give_up(self, followed: Follower, error: Exception) -> None:
         """Forget one that does not answer; it is loaded again in the background."""
         log.warning("replica_out_of_step", error=str(error), seq=followed.view.seq)
         self._trusts_snapshots = False
@@ -287,7 +297,7 @@ class IndexReplica:
                 reports.append(Report(generation.generation_id, seq, warm is not None))
         self._reporter.tell(reports)
 
-    def _publish(self, followed: Followed) -> None:
+    def _publish(self, followed: Follower) -> None:
         """Let searches see how far a generation is now."""
         held, serving = self._published.held, followed.serving
         generation_id = serving.view.generation_id

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service.encoder import Encoder
 from service.errors import ConflictError, UnavailableError
-from service.index.view import IndexView
+from service.index.vector_index import VectorIndex
 
 LONGEST_WAIT_S = 2.0
 """How long a search waits for a change that this process has not applied yet."""
@@ -19,7 +19,7 @@ class Serving:
     """What one search uses from beginning to end: an index and the encoder of its embeddings."""
 
     encoder: Encoder
-    view: IndexView
+    view: VectorIndex
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from uuid import UUID
 from service.cursors import decode_cursor, encode_cursor
 from service.errors import BadRequestError, ConflictError
 from service.index.faiss_index import Hit
-from service.index.view import IndexView
+from service.index.vector_index import VectorIndex
 from service.search.moments import Candidate
 from service.search.request import Plan, Receipt
 
@@ -42,7 +42,7 @@ class Page:
     shown: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     @classmethod
-    def first(cls, view: IndexView, plan: Plan) -> "Page":
+    def first(cls, view: VectorIndex, plan: Plan) -> "Page":
         """Return the first page of a list."""
         return cls(
             generation_id=view.generation_id, epoch=view.epoch, seq=view.seq, digest=plan.digest
@@ -85,7 +85,7 @@ class Page:
         mine = (self.generation_id, self.epoch, self.seq, self.digest)
         return mine == (other.generation_id, other.epoch, other.seq, other.digest)
 
-    def check(self, view: IndexView) -> None:
+    def check(self, view: VectorIndex) -> None:
         """Refuse to go on in another list.
 
         Raises:
