@@ -6,6 +6,7 @@ that accepts the video, so that two uploads at once cannot pass a limit together
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -139,7 +140,7 @@ def forget_old_usage(session: Session) -> None:
     usage_queries.forget_usage(session, before=_day(utc_now() - timedelta(days=KEPT_DAYS)))
 
 
-def _limits_of(session: Session, owner: str) -> dict[str, object]:
+def _limits_of(session: Session, owner: str) -> dict[str, Any]:
     try:
         key_id = UUID(owner)
     except ValueError:  # the key of the settings, a browser, a command
