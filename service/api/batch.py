@@ -20,7 +20,13 @@ from service.api.once import KeyHeader
 from service.api.problems import Problem
 from service.api.schemas import UploadOut
 from service.api.state import State
-from service.api.uploads import FORM_SCHEMA, announced_bytes, check_quotas, receive_form
+from service.api.uploads import (
+    FILE_SCHEMA,
+    METADATA_SCHEMA,
+    announced_bytes,
+    check_quotas,
+    receive_form,
+)
 from service.errors import (
     BadRequestError,
     ForbiddenError,
@@ -39,15 +45,14 @@ from service.storage import Staging
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 MAX_FILES = 100
-FILE_FIELD = FORM_SCHEMA["properties"]["file"]
 BATCH_SCHEMA = {
     "type": "object",
     "required": ["file"],
     "properties": {
-        "file": {"type": "array", "items": FILE_FIELD, "maxItems": MAX_FILES},
+        "file": {"type": "array", "items": FILE_SCHEMA, "maxItems": MAX_FILES},
         "metadata": {
             "type": "array",
-            "items": {"anyOf": [FORM_SCHEMA["properties"]["metadata"], {"type": "null"}]},
+            "items": {"anyOf": [METADATA_SCHEMA, {"type": "null"}]},
         },
     },
 }
@@ -160,7 +165,7 @@ async def upload_batch(
     results = []
     with state.metrics.uploads_open.track_inprogress():
         try:
-            form = await receive_form(request, reader, state.settings.upload_idle_s)
+            form = await receive_form(request, reader, state)
             said = _split_metadata(form.metadata, len(batch.files))
             for number, (name, staging) in enumerate(batch.files):
                 accept = partial(

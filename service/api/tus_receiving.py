@@ -15,7 +15,7 @@ from service.errors import PayloadTooLargeError
 from service.resumable import Resumables
 from service.storage import Staging
 
-FLUSH_BYTES = 1024 * 1024
+FLUSH_BYTES = 256 * 1024
 PIECE_S = 30.0
 """A slow line's piece ends after so long: what came is safe then."""
 

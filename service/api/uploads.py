@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 
 import anyio
@@ -32,24 +33,24 @@ from service.metadata import parse_metadata
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
-FLUSH_BYTES = 1024 * 1024
+FLUSH_BYTES = 256 * 1024
+"""What is held of each upload in memory: hundreds come at once."""
 OVERHEAD_BYTES = METADATA_LIMIT_BYTES + 16 * 1024
 """What a multipart body may hold beside the file."""
+FILE_SCHEMA = {"type": "string", "contentMediaType": "application/octet-stream"}
+METADATA_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "title": {"type": "string"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "fields": {"type": "object", "additionalProperties": True},
+    },
+}
 FORM_SCHEMA = {
     "type": "object",
     "required": ["file"],
-    "properties": {
-        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "metadata": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "title": {"type": "string"},
-                "tags": {"type": "array", "items": {"type": "string"}},
-                "fields": {"type": "object", "additionalProperties": True},
-            },
-        },
-    },
+    "properties": {"file": FILE_SCHEMA, "metadata": METADATA_SCHEMA},
 }
 
 
@@ -117,7 +118,7 @@ async def upload_video(
     with state.metrics.uploads_open.track_inprogress():
         try:
             reader = UploadReader(boundary, write)
-            form = await receive_form(request, reader, state.settings.upload_idle_s)
+            form = await receive_form(request, reader, state)
             accepted = await state.uploads.run(lambda: accept(form))
         finally:
             with anyio.CancelScope(shield=True):
@@ -128,15 +129,16 @@ async def upload_video(
     return accepted
 
 
-async def receive_form(request: Request, reader: UploadReader, idle_s: float) -> UploadForm:
-    """Read a body to its end, holding about one MiB of it at a time."""
+async def receive_form(request: Request, reader: UploadReader, state: State) -> UploadForm:
+    """Read a body to its end, holding little of it at a time."""
+    write = partial(anyio.to_thread.run_sync, reader.feed, limiter=state.receiving)
     waiting = bytearray()
-    async for chunk in received_chunks(request, idle_s):
+    async for chunk in received_chunks(request, state.settings.upload_idle_s):
         waiting += chunk
         if len(waiting) >= FLUSH_BYTES:
-            await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
+            await write(bytes(waiting))
             waiting.clear()
-    await anyio.to_thread.run_sync(reader.feed, bytes(waiting))
+    await write(bytes(waiting))
     return reader.finish()
 
 
