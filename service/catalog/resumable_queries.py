@@ -56,7 +56,7 @@ def add_part(session: Session, upload: ResumableUpload, part: UploadPart, *, kee
     """Count a piece that is durable, and keep the upload for so long from now on."""
     session.add(part)
     upload.offset += part.size_bytes
-    upload.expires_at = database_time(keep_s)  # type: ignore[assignment]
+    upload.expires_at = database_time(keep_s)
     session.flush()
     session.refresh(upload)
 

@@ -134,14 +134,14 @@ def test_a_secret_is_shown_once_and_kept_nowhere(api, client):
 
 def test_requests_at_the_same_time_make_one_thing(api, client, new_set, name):
     headers, answers = key(), []
-    start = threading.Barrier(6)
+    start = threading.Barrier(4)
 
     def race():
         with api.client() as racer:
             start.wait()
             answers.append(racer.post("/v1/evaluation-sets", json=new_set, headers=headers))
 
-    threads = [threading.Thread(target=race) for _ in range(6)]
+    threads = [threading.Thread(target=race) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
