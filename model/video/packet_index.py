@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.video.errors import VideoError
-from model.video.gate import OUT_OF_MEMORY, OpenVideo, too_many_frames
+from model.video.gate import OpenVideo, too_many_frames
 from model.video.limits import DecodeLimits
 
 Ints = NDArray[np.int64]
@@ -102,9 +102,9 @@ def _read_listing(video: OpenVideo, limits: DecodeLimits) -> _Listing:
             listing.is_hidden.append(packet.is_discard)
             if len(listing.shown_at) > limits.max_frames:
                 raise too_many_frames(limits)
-    except OUT_OF_MEMORY:
+    except MemoryError:
         raise
-    except (av.FFmpegError, OverflowError) as error:
+    except (av.FFmpegError, OverflowError) as error:  # torn MPEG-TS says "try again", as well
         listing.problems.append(f"reading stopped early: {error}")
     return listing
 

@@ -129,9 +129,9 @@ def packets_of(video: OpenVideo, tally: DecodeTally) -> Iterator["Packet[VideoSt
         for packet in video.container.demux(video.stream):
             if packet.size:
                 yield packet
-    except OUT_OF_MEMORY:
+    except MemoryError:
         raise
-    except av.FFmpegError as error:
+    except av.FFmpegError as error:  # also that of a thread: demuxing starts none
         tally.note(error)
 
 

@@ -153,7 +153,7 @@ def read_clips(video_fd: int, request: dict[str, Any], limits: DecodeLimits) -> 
         fit=shape["fit"],
         resample=shape["resample"],
     )
-    tally = DecodeTally(problems=list(index.problems))
+    tally = DecodeTally(num_errors=len(index.problems), problems=list(index.problems))
     with closing(open_gate(video_fd, limits)) as video:
         frames = load_reader(request["reader"])(video, index, plans, tally)
         for clip in build(builder, frames):
