@@ -183,6 +183,10 @@ def pick_stream(container: InputContainer, log: str) -> VideoStream:
         if size := TOO_LARGE.search(log):
             raise too_large(int(size[1]), int(size[2]))
         raise no_stream()
+    shown = [stream for stream in shown if stream.codec_context is not None]
+    if not shown:
+        detail = "The codec of the video is unknown; re-encode it, as H.264 in MP4."
+        raise VideoError("codec_not_allowed", detail)
     return max(shown, key=lambda stream: (stream.width or 0) * (stream.height or 0))
 
 

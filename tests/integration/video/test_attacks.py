@@ -73,6 +73,12 @@ def test_a_packed_index_that_unpacks_to_a_gibibyte_is_refused(tmp_path, mp4):
     assert reason_of(path) in {"no_video_stream", "decode_memory_limit"}
 
 
+def test_pictures_in_a_codec_without_a_name_are_refused(tmp_path, mp4):
+    described = attacks.find_box(mp4, b"stsd")
+    path = attacks.write(tmp_path / "nameless.mp4", attacks.replace_box(mp4, described, b""))
+    assert reason_of(path) == "codec_not_allowed"
+
+
 def test_a_duration_of_two_days_in_the_header_is_refused(tmp_path, mp4):
     path = attacks.write(tmp_path / "long.mp4", attacks.with_duration(mp4, HOURS_46_IN_MS))
     assert reason_of(path) == "duration_too_long"
