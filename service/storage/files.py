@@ -19,7 +19,7 @@ from service.storage.derived import CLIPS, THUMBNAILS, DerivedDraft
 from service.storage.disk import Disk, age_s
 from service.storage.folder import FolderStore
 from service.storage.names import StoredBlob, StoredFolder
-from service.storage.staging import StagedFile, Staging
+from service.storage.staging import StagedFile, Staging, is_held
 from service.storage.store import Store, StoredFile
 
 TUNINGS = "tunings"
@@ -275,14 +275,15 @@ class Storage:
             self.store.remove(name)
 
     def stale_staging(self, *, older_than_s: float, keep: Collection[str]) -> Iterator[Path]:
-        """Yield what was being written and has not been touched for long.
+        """Yield what was being written, has not been touched for long, and is used by nobody.
 
         Args:
             older_than_s: age in seconds.
             keep: names (`work_name`) that belong to running jobs.
         """
         for path in self.staging.iterdir():
-            if path.name not in keep and age_s(path) > older_than_s:
+            is_old = path.name not in keep and age_s(path) > older_than_s
+            if is_old and not (path.is_file() and is_held(path)):
                 yield path
 
 

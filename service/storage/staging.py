@@ -1,9 +1,10 @@
 """Files while they are received: on a local disk, whatever keeps them later."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -14,6 +15,45 @@ from service.storage.disk import Disk
 CHECK_SPACE_EVERY = 16 * 1024 * 1024
 
 
+class Hold:
+    """Tells every process that a staging file is in use, until this one lets go of it or dies.
+
+    Its age alone would not do: a clock that is set ahead makes every file old.
+
+    Args:
+        file: the open file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._descriptor: int | None = os.dup(file.fileno())
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Let go of it; harmless if that was done."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        """Let go of a file that was forgotten."""
+        self.release()
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process uses a staging file; a folder is never held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class StagedFile:
     """A complete, durable file that no row names yet."""
@@ -21,10 +61,13 @@ class StagedFile:
     path: Path
     sha256: str
     size_bytes: int
+    hold: Hold | None = field(default=None, repr=False, compare=False)
 
     def discard(self) -> None:
         """Remove it, if it was not published."""
         self.path.unlink(missing_ok=True)
+        if self.hold is not None:
+            self.hold.release()
 
 
 class Staging:
@@ -44,6 +87,7 @@ class Staging:
         self._disk, self._limit_bytes = disk, limit_bytes
         self._digest = hashlib.sha256()
         self._file: BinaryIO = path.open("xb")
+        self._hold = Hold(self._file)
         self._next_check = 0
 
     def __enter__(self) -> Self:
@@ -85,7 +129,10 @@ class Staging:
             self._file.flush()
             os.fsync(self._file.fileno())
         return StagedFile(
-            path=self.path, sha256=self._digest.hexdigest(), size_bytes=self.size_bytes
+            path=self.path,
+            sha256=self._digest.hexdigest(),
+            size_bytes=self.size_bytes,
+            hold=self._hold,
         )
 
     def abort(self) -> None:
@@ -94,3 +141,4 @@ class Staging:
             with contextlib.suppress(OSError):  # a full disk may refuse the last buffer
                 self._file.close()
             self.path.unlink(missing_ok=True)
+            self._hold.release()

@@ -55,6 +55,8 @@ def test_what_is_fresh_stays(sessions, storage, upload):
 def test_an_upload_that_was_left_is_removed(sessions, storage):
     staged = stage(storage)
     age(staged.path)
+    assert sweep(sessions, storage).staging == 0  # its process lives
+    staged.hold.release()
     assert sweep(sessions, storage).staging == 1
     assert not staged.path.exists()
 

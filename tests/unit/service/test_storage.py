@@ -247,3 +247,15 @@ def test_a_piece_of_an_upload_is_kept_until_it_is_removed(storage):
 def test_a_piece_has_no_other_name(storage, tmp_path, name):
     with pytest.raises(ValueError, match="no piece"):
         storage.put_part(name, tmp_path / "file")
+
+
+def test_a_file_that_is_in_use_is_not_stale_however_old_it_seems(storage):
+    with storage.open_staging() as staging:
+        staging.write(b"content")
+        assert list(storage.stale_staging(older_than_s=-1, keep=())) == []
+        staged = staging.finish()
+    assert list(storage.stale_staging(older_than_s=-1, keep=())) == []
+
+    staged.hold.release()
+
+    assert list(storage.stale_staging(older_than_s=-1, keep=())) == [staged.path]
