@@ -152,7 +152,7 @@ def read_figures(state: State) -> Readings:
         reelseek_event_streams=state.feed.num_streams,
     )
     if standing.index is not None:
-        readings["reelseek_index_segments"] = standing.index.num_segments
+        readings["reelseek_index_segments"] = standing.index.num_segments or 0
         if standing.index.recall is not None:
             readings["reelseek_index_recall"] = standing.index.recall
     return readings

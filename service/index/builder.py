@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.catalog.generation_queries import generation_bundle
 from service.catalog.session import Sessions
-from service.index.faiss_index import FaissIndex
+from service.index.faiss_index import FaissIndex, Near
 from service.index.kinds import NEAR_KINDS, IndexKind, NearKind, flat_kind, near_kinds
 from service.index.loading import load_view
 from service.index.near import GivenUpError, build_near
@@ -38,6 +38,7 @@ class RebuildPolicy:
         snapshot_floor: a smaller base is read from SQL as quickly as from a file.
         near_floor: a smaller base stays flat.
         measure_every_s: how often the recall of a near base is measured again.
+        speedup: a near base that is less quick is not used by `auto`.
         texts_floor: with fewer texts that were searched for it is not measured again.
     """
 
@@ -48,6 +49,7 @@ class RebuildPolicy:
     snapshot_floor: int = 4_096
     near_floor: int = 4_096
     measure_every_s: float = 600.0
+    speedup: float = 2.0
     texts_floor: int = 16
 
     def is_due(self, view: IndexView) -> bool:
@@ -202,17 +204,18 @@ class BaseBuilder:
             index = build_near(flat.exact, kind, is_given_up=self._is_given_up)
             built = FaissIndex(index, flat.keys, kind=kind)
             tuned = tune(built, kind, questions, wanted=self._wish.recall)
-            is_enough = tuned.recall >= self._wish.recall
+            is_used = self._is_good(tuned)
             log.info(
                 "near_base_built",
                 kind=kind,
                 segments=len(flat),
                 recall=round(tuned.recall, 4),
                 effort=tuned.effort,
-                is_used=is_enough or self._wish.kind != "auto",
+                speedup=round(tuned.speedup, 1),
+                is_used=is_used,
                 took_s=round(time.monotonic() - began, 1),
             )
-            if is_enough or self._wish.kind != "auto":
+            if is_used:
                 return built.used(tuned)
         self._near_from = int(GROWTH * len(flat))
         return flat
@@ -224,11 +227,21 @@ class BaseBuilder:
             return
         questions = Questions.of(base, self._texts())
         tuned = tune(base, base.near.kind, questions, wanted=self._wish.recall)
-        is_enough = tuned.recall >= self._wish.recall or self._wish.kind != "auto"
+        is_used = self._is_good(tuned)
         log.info(
-            "near_base_measured", recall=round(tuned.recall, 4), effort=tuned.effort, used=is_enough
+            "near_base_measured",
+            recall=round(tuned.recall, 4),
+            effort=tuned.effort,
+            speedup=round(tuned.speedup, 1),
+            is_used=is_used,
         )
-        self._measured = base.used(tuned if is_enough else None)
+        self._measured = base.used(tuned if is_used else None)
+
+    def _is_good(self, tuned: Near) -> bool:
+        """Tell whether a near base is used: always where its kind was named."""
+        finds_enough = tuned.recall >= self._wish.recall
+        is_quick = tuned.speedup >= self._policy.speedup
+        return self._wish.kind != "auto" or (finds_enough and is_quick)
 
     def _publish(self, view: IndexView) -> None:
         if len(view.base) >= self._policy.snapshot_floor:

@@ -60,6 +60,7 @@ class Near:
         effort: nodes of the graph or cells that a search looks at.
         depth: as many are looked for near at most; recall holds for any number up to it.
         recall: share of the exact answer that is found, the least of several lengths.
+        speedup: how many times as quick as scanning it was.
         num_texts: of the queries that it was measured with, texts that people searched for.
         num_segments: the other queries, embeddings of the gallery.
     """
@@ -68,6 +69,7 @@ class Near:
     effort: int
     depth: int
     recall: float
+    speedup: float
     num_texts: int
     num_segments: int
 

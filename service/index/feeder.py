@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -197,7 +197,7 @@ class Feeder:
         """
         generation_id = generation.generation_id
         fence = self._fences[generation_id]
-        place = f"{self._store.prefix}_{generation_id.hex}_{fence}_{int(time.time())}"
+        place = f"{self._store.prefix}_{generation_id.hex}_{fence}_{uuid4().hex[:8]}"
         began = time.monotonic()
         self._store.create(place, int(generation.spec["embedding_dim"]))
         with self._reads() as session:

@@ -9,7 +9,7 @@ class IndexFigures:
 
     Attributes:
         kind: as the setting names it, or `milvus`.
-        num_segments: that can be found.
+        num_segments: that can be found; None while Milvus does not answer.
         recall: share of the exact answer that is found, as measured on this gallery; 1 where
             everything is scanned, None where it is not known.
         effort: nodes of the graph, or cells, that a search looks at; None where it scans.
@@ -20,7 +20,7 @@ class IndexFigures:
     """
 
     kind: str
-    num_segments: int
+    num_segments: int | None
     recall: float | None
     effort: int | None = None
     num_texts: int = 0

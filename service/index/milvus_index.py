@@ -1,12 +1,13 @@
 """A generation in Milvus, as searches see it after one change."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import UnavailableError
 from service.index.faiss_index import TIE, Hit
 from service.index.figures import IndexFigures
 from service.index.milvus_store import IDS_AT_ONCE, MOST_HITS, MilvusStore, among, in_parts
@@ -45,11 +46,11 @@ class MilvusIndex:
     @property
     def figures(self) -> IndexFigures:
         """What is shown of it; its recall is Milvus' own affair."""
-        return IndexFigures(kind="milvus", num_segments=self.num_segments, recall=None)
-
-    def at(self, seq: int) -> "MilvusIndex":
-        """Return the index after a later change."""
-        return replace(self, seq=seq)
+        try:
+            count = self.num_segments
+        except UnavailableError:
+            count = None
+        return IndexFigures(kind="milvus", num_segments=count, recall=None)
 
     def search(
         self,

@@ -22,6 +22,7 @@ ROWS_AT_ONCE = 1000
 IDS_AT_ONCE = 1000  # videos that one expression names
 MOST_HITS = 16_384  # Milvus returns no more
 TIMEOUT_S = 20.0
+SEARCH_TIMEOUT_S = 5.0
 BUILD_PARAMETERS: Mapping[str, dict[str, int]] = {
     "HNSW": {"M": 32, "efConstruction": 200},
     "IVF_FLAT": {"nlist": 2048},
@@ -51,7 +52,7 @@ class MilvusStore:
     def has(self, place: str) -> bool:
         """Tell whether a collection is there."""
         with self._asking() as client:
-            return bool(client.has_collection(place))
+            return bool(client.has_collection(place, timeout=TIMEOUT_S))
 
     def create(self, place: str, dim: int) -> None:
         """Make an empty collection in place of one that may be there."""
@@ -85,13 +86,13 @@ class MilvusStore:
         rows = (row for one in upserts for row in _rows(one))
         for some in in_parts(rows, ROWS_AT_ONCE):
             with self._asking() as client:
-                client.upsert(place, some)
+                client.upsert(place, some, timeout=TIMEOUT_S)
 
     def remove(self, place: str, video_ids: Collection[UUID], *, before: int) -> None:
         """Remove what changes before this one brought of some videos."""
         for some in in_parts(sorted(video_ids), IDS_AT_ONCE):
             with self._asking() as client:
-                client.delete(place, filter=f"{among(some)} and seq < {before}")
+                client.delete(place, filter=f"{among(some)} and seq < {before}", timeout=TIMEOUT_S)
 
     def search(
         self,
@@ -124,13 +125,14 @@ class MilvusStore:
                 filter=condition,
                 output_fields=FIELDS,
                 search_params={"metric_type": "IP", "params": parameters},
+                timeout=SEARCH_TIMEOUT_S,
             )
         return [_hit(one) for one in found]
 
     def count(self, place: str) -> int:
         """Return how many embeddings a collection has."""
         with self._asking() as client:
-            (row,) = client.query(place, filter="", output_fields=["count(*)"])
+            (row,) = client.query(place, filter="", output_fields=["count(*)"], timeout=TIMEOUT_S)
         return int(row["count(*)"])
 
     def keys(self, place: str) -> Iterator[Mapping[str, Any]]:
@@ -147,7 +149,7 @@ class MilvusStore:
         """Return our collections."""
         with self._asking() as client:
             names = client.list_collections()
-        ours = re.compile(rf"{re.escape(self.prefix)}_[0-9a-f]{{32}}_\d+_\d+")
+        ours = re.compile(rf"{re.escape(self.prefix)}_[0-9a-f]{{32}}_\d+_[0-9a-f]{{8}}")
         return [name for name in names if ours.fullmatch(name)]
 
     def drop(self, place: str) -> None:

@@ -8,7 +8,9 @@ from tests.factories import unit_vectors
 from tests.factories_gallery import until
 from tests.factories_indexes import clouds, scattered
 
-POLICY = RebuildPolicy(near_floor=100, snapshot_floor=1, delta_floor=40, delta_share=0.0)
+POLICY = RebuildPolicy(
+    near_floor=100, snapshot_floor=1, delta_floor=40, delta_share=0.0, speedup=0.0
+)
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from service.catalog.applier_tables import Applied
 from service.catalog.change_queries import begin_epoch
+from service.errors import UnavailableError
 from service.index.content import content_of
 from service.index.loading import load_view
 from tests.factories import unit_vectors
@@ -187,3 +188,15 @@ def test_a_deleted_video_is_not_shown_though_milvus_may_still_have_it(
     gallery.delete(video_id)
     assert ask(replica, TEXT).moments == []
     assert rows == [video_id.hex]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_while_milvus_is_away_searches_say_so(make_replica, fill, ask, settings):
+    fill(1)
+    with running_milvus() as uri:
+        replica = make_replica(settings=settings.model_copy(update={"milvus_uri": uri}))
+        assert len(ask(replica, TEXT).moments) > 0
+    with pytest.raises(UnavailableError) as refused:
+        ask(replica, TEXT)
+    assert refused.value.reason == "index_unavailable"
+    assert replica.figures.num_segments is None
