@@ -14,6 +14,8 @@ INSTALLED := $(VENV)/.installed-$(EXTRA)
 MILVUS_INSTALLED := .venv-milvus/.installed
 DEV_INSTALLED := $(VENV)/.installed-$(EXTRA)-dev
 ARGS ?=
+# Many tests wait for servers that they start, so one process more than there are cores.
+JOBS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: help run install dev milvus test lint format faults bench checkpoint clean
 
@@ -27,14 +29,14 @@ install: $(INSTALLED) ## Make .venv and install what running needs
 
 dev: $(DEV_INSTALLED) ## Install what tests and linters need as well
 
-test: $(DEV_INSTALLED) ## Run all tests (ARGS="-k name" for some)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(DEV_INSTALLED) $(MILVUS_INSTALLED) ## Run all tests (ARGS="-k name" for some, JOBS=1 for one at a time)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 milvus: $(MILVUS_INSTALLED) ## Install milvus-lite, which tests of Milvus start (not for production)
 
-$(MILVUS_INSTALLED):
+$(MILVUS_INSTALLED): | $(BIN)/python
 	@echo "Installing milvus-lite into .venv-milvus; it brings a FAISS of its own ..."
-	@python3 -m venv .venv-milvus
+	@$(BIN)/python -m venv .venv-milvus
 	@.venv-milvus/bin/python -m pip install --quiet --disable-pip-version-check milvus-lite==3.2.2 pymilvus==3.0.2
 	@touch $@
 
@@ -48,8 +50,14 @@ format: $(DEV_INSTALLED) ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-faults: $(DEV_INSTALLED) ## Kill processes at random moments, many times (about an hour)
-	REELSEEK_FAULT_KILLS=$${REELSEEK_FAULT_KILLS:-50} $(BIN)/python -m pytest -s tests/faults $(ARGS)
+faults: $(DEV_INSTALLED) $(MILVUS_INSTALLED) ## Break everything, many times: docs/reliability.md (some hours)
+	REELSEEK_FAULT_KILLS=$${REELSEEK_FAULT_KILLS:-50} \
+	REELSEEK_FAULT_INGEST_KILLS=$${REELSEEK_FAULT_INGEST_KILLS:-1000} \
+	REELSEEK_FAULT_IMPORT_KILLS=$${REELSEEK_FAULT_IMPORT_KILLS:-20} \
+	REELSEEK_FAULT_STORE_REQUESTS=$${REELSEEK_FAULT_STORE_REQUESTS:-3000} \
+	REELSEEK_FAULT_REQUESTS=$${REELSEEK_FAULT_REQUESTS:-100000} \
+	REELSEEK_FAULT_MEDIA=$${REELSEEK_FAULT_MEDIA:-10000} \
+	$(BIN)/python -m pytest -s tests/faults $(ARGS)
 
 bench: $(DEV_INSTALLED) ## Print the figures of docs/performance.md
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done

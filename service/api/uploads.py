@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 from http import HTTPStatus
 
 import anyio
@@ -131,7 +130,10 @@ async def upload_video(
 
 async def receive_form(request: Request, reader: UploadReader, state: State) -> UploadForm:
     """Read a body to its end, holding little of it at a time."""
-    write = partial(anyio.to_thread.run_sync, reader.feed, limiter=state.receiving)
+
+    async def write(data: bytes) -> None:
+        await anyio.to_thread.run_sync(reader.feed, data, limiter=state.receiving)
+
     waiting = bytearray()
     async for chunk in received_chunks(request, state.settings.upload_idle_s):
         waiting += chunk

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import and_, delete, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
@@ -149,14 +149,16 @@ def count_webhooks(session: Session) -> dict[str, int]:
 
 def count_deliveries(session: Session) -> dict[str, int]:
     """Return how many messages to webhooks are in each state; `retrying`: waits after a failure."""
+    # a bound 0 would be two parameters, and to PostgreSQL two expressions
+    was_tried = WebhookDelivery.tries > literal_column("0")
     rows = session.execute(
-        select(WebhookDelivery.state, WebhookDelivery.tries > 0, func.count()).group_by(
-            WebhookDelivery.state, WebhookDelivery.tries > 0
+        select(WebhookDelivery.state, was_tried, func.count()).group_by(
+            WebhookDelivery.state, was_tried
         )
     )
     counts = dict.fromkeys((*map(str, DeliveryState), "retrying"), 0)
-    for state, was_tried, number in rows:
-        is_retrying = state is DeliveryState.WAITING and was_tried
+    for state, has_failed, number in rows:
+        is_retrying = state is DeliveryState.WAITING and has_failed
         counts["retrying" if is_retrying else str(state)] += number
     return counts
 

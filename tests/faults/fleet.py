@@ -110,8 +110,7 @@ class Fleet:
         self.run("migrate")
         self.ports = [free_port() for _ in range(self.apis)]
         for number, port in enumerate(self.ports):
-            command = [sys.executable, "-m", "uvicorn", "--factory", "service.main:create_app"]
-            command += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+            command = [sys.executable, "-m", "service.cli", "api"]
             self._add(f"api-{number}", command, {"REELSEEK_PORT": str(port)})
         for number in range(self.workers):
             self._add(f"worker-{number}", [sys.executable, "-m", "service.cli", "worker"], {})
