@@ -145,14 +145,8 @@ def test_re_ranking_orders_as_the_fused_pass_does(*, gallery, query, make_set, a
     ]
     log_odds = _log_odds(gallery, network, videos)
     best = log_odds[:depth]
-    expected = [
-        {
-            1 + sum(other > own + off for m, other in enumerate(best) if m != n)
-            for off in (-NEAR_TIE, 0, NEAR_TIE)
-        }
-        for n, own in enumerate(best)
-    ]
-    expected += [{depth + 1}, {depth + 2}]
+    expected = [_places_of(n, best) for n in range(depth)]
+    expected += [range(depth + 1, depth + 2), range(depth + 2, depth + 3)]
 
     for n, video in enumerate(videos):
         record = ask(make_set((TEXT, video), name=f"set {n}"), rerank_depth=depth)
@@ -165,6 +159,14 @@ def test_re_ranking_orders_as_the_fused_pass_does(*, gallery, query, make_set, a
 
 NEAR_TIE = 0.01
 """Log-odds so near may change places: a process multiplies in the type that it finds quicker."""
+
+
+def _places_of(n, log_odds):
+    """Return the places where one may stand: behind all that are surely better, but no farther."""
+    others = [one for m, one in enumerate(log_odds) if m != n]
+    first = 1 + sum(one > log_odds[n] + NEAR_TIE for one in others)
+    last = 1 + sum(one > log_odds[n] - NEAR_TIE for one in others)
+    return range(first, last + 1)
 
 
 def _log_odds(gallery, network, videos):
