@@ -20,7 +20,7 @@ from service.catalog import (
     upload_queries,
 )
 from service.catalog.job_queries import running_work
-from service.catalog.session import Sessions, in_transaction
+from service.catalog.session import Sessions, allow_idling, in_transaction
 from service.catalog.tables import BlobState
 from service.registry import Registry
 from service.storage import Storage, age_s, attempt_name, work_name
@@ -190,6 +190,9 @@ def unlink_condemned(sessions: Sessions, storage: Storage, grace_s: float) -> in
         condemned = blob_queries.condemned_blobs(session, older_than_s=grace_s)
 
     def unlink(session: Session, *, sha256: str) -> bool:
+        # frozen for long between the lock and the removal, it must not have lost the lock: an
+        # upload that revived the file meanwhile would lose it
+        allow_idling(session)
         if not blob_queries.lock_condemned(session, sha256, older_than_s=grace_s):
             return False  # an upload of the same content revived it
         storage.remove_blob(sha256)

@@ -25,6 +25,7 @@ from service.catalog.embedding_queries import NORM_TOLERANCE
 from service.catalog.generation_queries import find_active_generation
 from service.catalog.index_queries import SEARCHABLE, read_embeddings
 from service.catalog.job_queries import OPEN
+from service.catalog.session import allow_idling
 from service.catalog.tables import (
     Change,
     ChangeOp,
@@ -65,6 +66,7 @@ def audit(
     """
     if session.get_bind().dialect.name == "postgresql":  # all statements see the same moment
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    allow_idling(session)  # files are read from end to end meanwhile
     files = audit_files(session, storage, grace_s=grace_s, verify_digests=verify_digests)
     found = chain(
         _audit_change_log(session),

@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
 
 from service.catalog.schema import METADATA
-from service.catalog.session import READ_ONLY, alembic_config
+from service.catalog.session import READ_ONLY, alembic_config, allow_idling
 from service.catalog.tables import UtcDateTime
 
 ROWS_AT_ONCE = 500
@@ -85,7 +85,9 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "postgresql":
         options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with engine.connect() as connection:
-        yield connection.execution_options(**options)
+        reader = connection.execution_options(**options)
+        allow_idling(reader)  # the disk of a backup may be slow
+        yield reader
 
 
 def require_newest(connection: Connection) -> str | None:

@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S, SILENT_SERVER_S = 5, 15
+IDLE_TRANSACTION_S = 60.0
+"""PostgreSQL ends a transaction in which nothing is asked for so long: a process that was frozen
+would keep its locks from all others. What takes longer says so with `allow_idling`."""
 POOL_SIZE = 8
 POOL_OVERFLOW = 32  # API threads beyond the pool; released when they are done
 TRIES = 6
@@ -34,7 +37,7 @@ MIGRATION_LOCK_MS = 500
 """How long others may have to wait behind a change of a table; less than the second after which
 PostgreSQL ends one of those that wait for each other: it is the migration that gives way."""
 MIGRATION_PAUSE_S, MIGRATION_PATIENCE_S = 1.0, 60.0
-SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
+SERIALIZATION_FAILURE, DEADLOCK_DETECTED, WAS_IDLE = "40001", "40P01", "25P03"
 DISK_FULL, LOCK_NOT_AVAILABLE, TOO_MANY_CONNECTIONS = "53100", "55P03", "53300"
 SQLITE_FULL, SQLITE_BUSY = 13, 5
 READ_ONLY = "reelseek_read_only"
@@ -44,13 +47,16 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 _last_word: ContextVar[Callable[[Session], None] | None] = ContextVar("last_word", default=None)
 
 
-def make_engine(url: str, *, wait_s: float | None = None) -> Engine:
+def make_engine(
+    url: str, *, wait_s: float | None = None, idle_s: float = IDLE_TRANSACTION_S
+) -> Engine:
     """Open a database.
 
     Args:
         url: `sqlite:///path` or `postgresql://...` (psycopg 3 speaks to it).
         wait_s: longest wait for a connection or a lock, seconds; None = that of a process that
             has time: 30 s, and for locks of PostgreSQL as long as it takes.
+        idle_s: PostgreSQL ends a transaction in which nothing is asked for so long, seconds.
     """
     parsed = _with_driver(make_url(url))
     is_sqlite = parsed.get_backend_name() == "sqlite"
@@ -61,7 +67,9 @@ def make_engine(url: str, *, wait_s: float | None = None) -> Engine:
         hide_parameters=True,  # errors are logged, and texts, names and digests are none of its
         pool_timeout=wait_s or BUSY_TIMEOUT_S,
         pool_pre_ping=not is_sqlite,
-        connect_args=_sqlite_arguments(wait_s) if is_sqlite else _postgresql_arguments(wait_s),
+        connect_args=(
+            _sqlite_arguments(wait_s) if is_sqlite else _postgresql_arguments(wait_s, idle_s)
+        ),
     )
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
@@ -87,8 +95,8 @@ def in_transaction(sessions: Sessions, work: Callable[[Session], T]) -> T:
     """Run `work` in a transaction, commit, and return what it returned.
 
     What the database asks to be tried again (a deadlock, a serialization failure, a unique key
-    that another transaction took meanwhile) is tried again, so `work` must not have effects
-    elsewhere that cannot be repeated.
+    that another transaction took meanwhile, a pause of this process) is tried again, so `work`
+    must not have effects elsewhere that cannot be repeated.
     """
     for attempt in range(1, TRIES):
         try:
@@ -119,6 +127,17 @@ def _worked(session: Session, work: Callable[[Session], T]) -> T:
     if speak is not None:
         speak(session)
     return result
+
+
+def allow_idling(database: Session | Connection) -> None:
+    """Let this transaction last, however long nothing is asked in it.
+
+    For what reads and reckons for minutes; and for what must not go on behind a lock that it lost
+    unnoticed, because it acts elsewhere under it.
+    """
+    connection = database.connection() if isinstance(database, Session) else database
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 def is_disk_full(error: DBAPIError) -> bool:
@@ -243,16 +262,18 @@ def _sqlite_arguments(wait_s: float | None) -> dict[str, Any]:
     return {"timeout": wait_s or BUSY_TIMEOUT_S}
 
 
-def _postgresql_arguments(wait_s: float | None) -> dict[str, Any]:
+def _postgresql_arguments(wait_s: float | None, idle_s: float) -> dict[str, Any]:
     """Notice a server that vanished without a word within seconds, not the kernel's hours."""
-    waits = {} if wait_s is None else {"options": f"-c lock_timeout={round(wait_s * 1000)}"}
+    limits = {"idle_in_transaction_session_timeout": idle_s}
+    if wait_s is not None:
+        limits["lock_timeout"] = wait_s
     return {
+        "options": " ".join(f"-c {name}={round(s * 1000)}" for name, s in limits.items()),
         "connect_timeout": CONNECT_TIMEOUT_S,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 5,
         "tcp_user_timeout": SILENT_SERVER_S * 1000,
-        **waits,
     }
 
 
@@ -272,7 +293,8 @@ def _begin_sqlite(connection: Connection) -> None:
 def _is_worth_retrying(error: DBAPIError) -> bool:
     if isinstance(error, IntegrityError):
         return True
-    return getattr(error.orig, "sqlstate", None) in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
+    worth_it = {SERIALIZATION_FAILURE, DEADLOCK_DETECTED, WAS_IDLE}
+    return getattr(error.orig, "sqlstate", None) in worth_it
 
 
 def _forget_connections() -> None:

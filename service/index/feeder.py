@@ -28,7 +28,7 @@ from service.catalog.change_queries import (
 from service.catalog.clock import database_time
 from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.replica_queries import generations_to_follow
-from service.catalog.session import Sessions, in_transaction
+from service.catalog.session import Sessions, allow_idling, in_transaction
 from service.errors import ServiceError
 from service.index.loading import read_all, read_effects
 from service.index.milvus_store import MilvusStore
@@ -201,6 +201,7 @@ class Feeder:
         began = time.monotonic()
         self._store.create(place, int(generation.spec["embedding_dim"]))
         with self._reads() as session:
+            allow_idling(session)  # between two reads as much is sent
             counter = read_counter(session)
             loaded = read_all(session, generation_id, up_to_seq=counter.seq)
             self._store.add(place, self._renewing(generation_id, loaded))

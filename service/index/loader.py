@@ -11,7 +11,7 @@ import structlog
 
 from service.catalog.change_queries import read_counter
 from service.catalog.generation_queries import ActiveGeneration
-from service.catalog.session import Sessions
+from service.catalog.session import Sessions, allow_idling
 from service.encoder import Encoder
 from service.errors import UnavailableError
 from service.index.builder import BaseBuilder, IndexWish, RebuildPolicy
@@ -147,6 +147,7 @@ class Loader:
             return self._outer.follow(generation, encoder)
         view = None
         with self._reads() as session:
+            allow_idling(session)  # a snapshot is read and checked meanwhile
             if trusts_snapshots:
                 counter = read_counter(session)
                 view = self._snapshots.load(session, generation, counter, kind=self._wish.kind)

@@ -13,6 +13,7 @@ from service.catalog.change_queries import read_counter
 from service.catalog.generation_queries import ActiveGeneration
 from service.catalog.index_queries import EmbeddingRow, read_embeddings
 from service.catalog.replica_queries import Upsert, read_upserts
+from service.catalog.session import allow_idling
 from service.catalog.tables import Change, ChangeOp
 from service.index.faiss_index import FaissIndex, Slot
 from service.index.kinds import FlatKind
@@ -26,6 +27,7 @@ def load_view(session: Session, generation: ActiveGeneration, *, kind: FlatKind)
 
     The counter is read first: what is committed while embeddings are read belongs to later changes.
     """
+    allow_idling(session)  # a large index takes a while to build
     counter = read_counter(session)
     loaded = list(read_all(session, generation.generation_id, up_to_seq=counter.seq))
     dim = int(generation.spec["embedding_dim"])

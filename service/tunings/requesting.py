@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from service import pairs as pairing
 from service.catalog import tuning_queries
 from service.catalog.generation_queries import active_generation
-from service.catalog.session import Sessions, in_transaction
+from service.catalog.session import Sessions, allow_idling, in_transaction
 from service.catalog.tuning_queries import BaseVersion
 from service.catalog.tuning_tables import Tuning, TuningPair
 from service.errors import ConflictError
@@ -170,6 +170,7 @@ def cancel_tuning(sessions: Sessions, tuning_id: UUID) -> None:
 
 def _find_duplicates(session: Session, wanted: PairFilter) -> Mapping[UUID, int]:
     """Return the groups of videos that look the same to the model that is searched."""
+    allow_idling(session)
     videos = {pair.video_id for pair in pairing.collect_pairs(session, wanted)}
     generation = active_generation(session)
     return pairing.duplicate_groups(session, generation.generation_id, videos)

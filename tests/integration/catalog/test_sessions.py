@@ -2,13 +2,14 @@
 
 import os
 import threading
+import time
 
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.catalog.clock import database_time
-from service.catalog.session import in_transaction, make_engine
+from service.catalog.session import allow_idling, in_transaction, make_engine, make_sessions
 from service.catalog.tables import Secret
 
 
@@ -83,6 +84,38 @@ def test_two_transactions_that_lock_crosswise_both_succeed(sessions):
     for thread in threads:
         thread.join()
     assert sorted(finished) == ["a", "b"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has no server
+def test_who_is_silent_in_a_transaction_loses_its_locks_and_begins_again(database_url, sessions):
+    hasty = make_engine(database_url, idle_s=0.2)
+    with sessions.begin() as session:
+        keep(session, "a")
+    found = []
+
+    def work(session):
+        found.append(session.scalars(select(Secret.name).with_for_update()).all())
+        if len(found) == 1:
+            with sessions.begin() as other:  # waits for the lock of the silent one
+                other.execute(text("DELETE FROM secrets"))
+        keep(session, "b")
+
+    in_transaction(make_sessions(hasty), work)
+
+    assert found == [["a"], []]
+    hasty.dispose()
+
+
+def test_who_says_so_may_be_silent_in_a_transaction(database_url):
+    hasty = make_engine(database_url, idle_s=0.2)
+    with make_sessions(hasty).begin() as session:
+        allow_idling(session)
+        keep(session, "a")
+        time.sleep(0.6)
+        keep(session, "b")
+    with make_sessions(hasty).begin() as session:
+        assert session.scalars(select(Secret.name).order_by(Secret.name)).all() == ["a", "b"]
+    hasty.dispose()
 
 
 def test_the_clock_of_the_database_goes_on_within_a_transaction(sessions):
