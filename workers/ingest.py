@@ -41,9 +41,6 @@ BUFFERED_BATCHES = 2
 THUMBNAIL_BYTES = 32 * 1024
 """What a thumbnail takes, roughly, when the free disk is checked."""
 
-TRANSIENT = frozenset({"decode_time_limit", "decode_memory_limit"})
-"""Reasons that may be the machine's fault, as when it is overloaded: worth another attempt."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -146,8 +143,7 @@ def _refusals_as_work_errors(metrics: WorkerMetrics) -> Iterator[None]:
         yield
     except VideoError as error:
         metrics.count_damage(error.reason, is_whole=True)
-        is_final = error.reason not in TRANSIENT
-        raise WorkError(error.reason, error.detail, is_final=is_final) from error
+        raise WorkError(error.reason, error.detail, is_final=not error.may_pass) from error
 
 
 class _Collector:

@@ -19,7 +19,7 @@ from service.catalog.stored_queries import StoredVideo
 from service.catalog.tables import Job
 from service.settings import Settings
 from service.storage import DerivedDraft, Storage
-from workers.ingest import TRANSIENT, open_reader
+from workers.ingest import open_reader
 from workers.lease import Lease
 from workers.runner import WorkError
 
@@ -95,9 +95,7 @@ class ClipSource:
                 yield from self._decode_into(draft, spans, path)
             except VideoError as error:
                 detail = f"Video {stored.video_id} cannot be decoded any more: {error.detail}"
-                raise WorkError(
-                    error.reason, detail, is_final=error.reason not in TRANSIENT
-                ) from error
+                raise WorkError(error.reason, detail, is_final=not error.may_pass) from error
             self.derived = draft.publish()
 
     def _decode_into(

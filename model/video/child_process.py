@@ -148,6 +148,7 @@ class DecodeChild:
                 "decode_time_limit",
                 f"Reading the video took longer than {self._limits.wall_s:g} s; "
                 "re-encode it with a common codec, as H.264.",
+                may_pass=True,
             )
         for key, _ in ready:
             chunk = os.read(key.fd, READ_BYTES)
@@ -193,11 +194,13 @@ class DecodeChild:
                 "decode_time_limit",
                 f"Reading the video took more than {self._limits.cpu_s:g} s of CPU time; "
                 "re-encode it with a common codec, as H.264.",
+                may_pass=True,  # others slow a processor down that they share
             )
         if ended_by in OUT_OF_MEMORY_SIGNALS and not self._was_killed:
             return VideoError(
                 "decode_memory_limit",
-                "Reading the video took more memory than allowed; re-encode it smaller.",
+                "Reading the video took more memory than there was; re-encode it smaller.",
+                may_pass=True,  # it kept to its own limit: the system had no more for anybody
             )
         if ended_by is signal.SIGSYS:
             return VideoError(
