@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from model.video.suffixes import VIDEO_SUFFIXES
 from service import footage, uploads
 from service.catalog import import_queries
+from service.catalog.import_progress import without_query
 from service.catalog.import_queries import Outcome
 from service.catalog.import_tables import Import, ImportItem, ImportKind, ItemState
 from service.catalog.session import in_transaction
@@ -208,7 +209,7 @@ class _Importer:
 
     def _kept_source(self, item: ImportItem) -> str:
         is_address = self._request.kind is ImportKind.URLS
-        return import_queries.without_query(item.source) if is_address else item.source
+        return without_query(item.source) if is_address else item.source
 
     def _wait(self, seconds: float) -> None:
         ends = time.monotonic() + seconds

@@ -21,6 +21,7 @@ from service.api.import_schemas import (
 from service.api.once import ONCE
 from service.api.schemas import INTEGER_LIMIT, Cursor
 from service.catalog import import_queries
+from service.catalog.import_progress import without_query
 from service.catalog.import_queries import ImportRecord
 from service.catalog.import_tables import ImportItem, ImportKind, ItemState
 from service.catalog.tables import JobState
@@ -155,7 +156,7 @@ def _item_out(item: ImportItem, kind: ImportKind) -> ImportItemOut:
     is_address = kind is ImportKind.URLS
     return ImportItemOut(
         ordinal=item.ordinal,
-        source=import_queries.without_query(item.source) if is_address else item.source,
+        source=without_query(item.source) if is_address else item.source,
         state=item.state,
         size_bytes=item.size_bytes,
         video_id=item.video_id,

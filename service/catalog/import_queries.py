@@ -10,13 +10,13 @@ from sqlalchemy import Select, and_, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
+from service.catalog.import_progress import MAX_DETAIL, without_query
 from service.catalog.import_tables import Import, ImportItem, ImportKind, ItemState
 from service.catalog.job_queries import OPEN, LostLeaseError, lock_own_job
 from service.catalog.tables import Job, JobKind, JobState
 from service.catalog.webhook_queries import announce_import
 from service.errors import ConflictError, NotFoundError
 
-MAX_DETAIL = 500
 CANCELLED = "cancelled"
 
 
@@ -167,12 +167,6 @@ def cancel_import(session: Session, import_id: UUID) -> None:
         )
     )
     announce_import(session, import_id, JobState.CANCELLED)
-
-
-def without_query(url: str) -> str:
-    """Return an address without what may open it to others."""
-    path, query, _ = url.partition("?")
-    return f"{path}{'?...' if query else ''}"
 
 
 def load_import(session: Session, import_id: UUID) -> Import:

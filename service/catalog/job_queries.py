@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
+from service.catalog.import_progress import skip_item
 from service.catalog.tables import (
     Generation,
     GenerationState,
@@ -186,8 +187,8 @@ def requeue_job(
     """
     job = lock_own_job(session, job_id, fence)
     if job.attempts >= max_attempts:
-        _fail(session, job, reason=reason, detail=detail)
-        return JobState.FAILED
+        _give_up(session, job, reason=reason, detail=detail)
+        return job.state
     job.state = JobState.QUEUED
     job.lease_until = job.sent_at = None
     job.reason, job.detail = reason, detail[:MAX_DETAIL]
@@ -243,8 +244,8 @@ def fail_poisoned_jobs(
     ).all()
     for job in poisoned:
         lost = f"The worker was lost {job.attempts} times while it worked on this."
-        _fail(session, job, reason=job.reason or WORKER_LOST, detail=job.detail or lost)
-    return list(poisoned)
+        _give_up(session, job, reason=job.reason or WORKER_LOST, detail=job.detail or lost)
+    return [job for job in poisoned if job.state is JobState.FAILED]
 
 
 def due_jobs(
@@ -321,6 +322,12 @@ def running_work(session: Session) -> set[tuple[UUID, int]]:
     return {(job_id, fence) for job_id, fence in rows}
 
 
+def _give_up(session: Session, job: Job, *, reason: str, detail: str) -> None:
+    """Fail a job that was tried often enough; of an import only the file at which it ends."""
+    if job.kind is not JobKind.IMPORT or not skip_item(session, job, reason=reason, detail=detail):
+        _fail(session, job, reason=reason, detail=detail)
+
+
 def _fail(session: Session, job: Job, *, reason: str, detail: str) -> None:
     job.state = JobState.FAILED
     job.reason, job.detail = reason, detail[:MAX_DETAIL]
@@ -389,8 +396,5 @@ def _is_abandoned(lease_s: float) -> ColumnElement[bool]:
     A lease that ends farther away than any could is from before the clock was set back: its
     worker, if it lives, shortens it within a third of a lease.
     """
-    is_over = or_(
-        Job.lease_until < database_time(),
-        Job.lease_until > database_time(2 * lease_s),
-    )
+    is_over = or_(Job.lease_until < database_time(), Job.lease_until > database_time(2 * lease_s))
     return and_(Job.state == JobState.RUNNING, is_over)

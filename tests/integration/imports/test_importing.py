@@ -1,12 +1,12 @@
 """Imports by address and from folders: what is taken, what is refused, and only once."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from service.catalog import import_queries
 from service.catalog.import_queries import Outcome
 from service.catalog.import_tables import Import, ItemState
-from service.catalog.job_queries import LostLeaseError, claim_job
+from service.catalog.job_queries import LostLeaseError, claim_job, fail_poisoned_jobs
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobKind, JobState, Video, VideoTag
 from service.catalog.webhook_tables import WebhookDelivery
@@ -31,6 +31,11 @@ def video(make_video):
 def videos_of(sessions):
     with sessions() as session:
         return session.scalars(select(Video).order_by(Video.created_at)).all()
+
+
+def items_of(sessions, import_id):
+    with sessions() as session:
+        return import_queries.items_of(session, import_id, after=-1, limit=9)
 
 
 def states(items):
@@ -224,6 +229,54 @@ def test_a_cancelled_import_fetches_nothing_more(
     assert get_job(sessions, record.job.id).state is JobState.CANCELLED
     assert [path for _, path, _, _ in server.seen] == ["/1", "/2"]
     assert not list(resources.storage.staging.glob("upload-*"))
+
+
+def test_an_item_that_kills_its_workers_is_refused_and_the_others_come(
+    request_import, sessions, resources, server, video
+):
+    server.routes["/v"] = content(video)
+    record = request_import(f"{server.url}/killer?key=1", f"{server.url}/v")
+    in_transaction(sessions, lambda s: s.execute(update(Job).values(attempts=3)))
+
+    assert in_transaction(sessions, fail_poisoned_jobs) == []
+    run_job(record.job.id, import_videos, resources)
+
+    first, second = items_of(sessions, record.request.id)
+    assert (first.state, first.reason) == (ItemState.REFUSED, "worker_lost")
+    assert first.source == f"{server.url}/killer?..."
+    assert second.state is ItemState.ACCEPTED
+    assert get_job(sessions, record.job.id).state is JobState.DONE
+
+
+@SQLITE
+def test_an_item_at_which_the_worker_fails_each_time_is_refused(
+    request_import, sessions, resources, server
+):
+    def stumble(*_):
+        raise KeyError("a bug")
+
+    record = request_import(f"{server.url}/a", f"{server.url}/b")
+
+    found = []
+    for _ in range(2 * resources.settings.job_attempts):
+        run_job(record.job.id, stumble, resources)
+        found.append(states(items_of(sessions, record.request.id)))
+
+    waiting, refused = (ItemState.WAITING, None), (ItemState.REFUSED, "internal_error")
+    assert found[1:3] == [[waiting, waiting], [refused, waiting]]
+    assert found[-1] == [refused, refused]
+    run_job(record.job.id, import_videos, resources)
+    assert get_job(sessions, record.job.id).state is JobState.DONE
+
+
+@SQLITE
+def test_an_import_that_kills_its_workers_before_it_is_listed_is_given_up(request_import, sessions):
+    record = request_import(folder=".")
+    in_transaction(sessions, lambda s: s.execute(update(Job).values(attempts=3)))
+
+    (job,) = in_transaction(sessions, fail_poisoned_jobs)
+
+    assert (job.id, job.state, job.reason) == (record.job.id, JobState.FAILED, "worker_lost")
 
 
 @SQLITE
