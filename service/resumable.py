@@ -86,7 +86,8 @@ class Resumables:
             RefusedMediaError: it is empty.
             PayloadTooLargeError: it is larger than what is accepted.
             StorageFullError: there is no room for it.
-            TooManyRequestsError: its owner has too many open ones, or uploaded enough today.
+            TooManyRequestsError: its owner has too many open ones, or uploaded enough today; those
+                that are open count as they were announced.
         """
         if new.length == 0:
             raise RefusedMediaError("The file is empty.", reason="empty_file")
@@ -98,7 +99,9 @@ class Resumables:
         return in_transaction(self.sessions, partial(self._create, new=new))
 
     def _create(self, session: Session, *, new: NewUpload) -> ResumableUpload:
-        self.quotas.check_upload(session, new.owner, new.length)
+        # what is announced counts, or a thousand uploads could each begin within a quota for one
+        announced = queries.announced_bytes(session, new.owner)
+        self.quotas.check_upload(session, new.owner, announced + new.length)
         if queries.num_open(session, new.owner) >= MAX_OPEN:
             raise TooManyRequestsError(
                 f"This key has {MAX_OPEN} unfinished uploads. Finish or delete some first.",
@@ -184,9 +187,10 @@ class Resumables:
             accepted = self._accept(upload)
         except (RefusedMediaError, NotFoundError) as error:  # no video, or a piece is lost
             close = partial(_close, upload_id=upload_id, state=UploadState.REFUSED)
-            _raise_refusal(
-                self._end(upload, partial(close, reason=error.reason, detail=error.detail))
-            )
+            ended = self._end(upload, partial(close, reason=error.reason, detail=error.detail))
+            if ended.state is UploadState.ACCEPTED:  # another one did, and took the pieces away
+                return ended
+            _raise_refusal(ended)
         close = partial(_close, upload_id=upload_id, state=UploadState.ACCEPTED)
         return self._end(upload, partial(close, video_id=accepted.video_id, job_id=accepted.job_id))
 

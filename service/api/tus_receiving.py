@@ -1,7 +1,7 @@
 """Receive the body of a PATCH in pieces; what came before it broke off is kept, too."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -66,13 +66,17 @@ class PieceReceiver:
                 if len(waiting) >= FLUSH_BYTES:
                     data = bytes(waiting)
                     waiting.clear()
-                    await anyio.to_thread.run_sync(self._take, data)
+                    await self._in_thread(self._take, data)
         except BaseException:
             with anyio.CancelScope(shield=True):  # it broke off, or we are told to stop
-                await anyio.to_thread.run_sync(self._save, bytes(waiting))
+                await self._in_thread(self._save, bytes(waiting))
             raise
-        await anyio.to_thread.run_sync(self._take_last, bytes(waiting))
+        await self._in_thread(self._take_last, bytes(waiting))
         return self._upload
+
+    async def _in_thread(self, work: Callable[[bytes], None], data: bytes) -> None:
+        """Write in a thread that searches do not need."""
+        await anyio.to_thread.run_sync(work, data, limiter=self._state.receiving)
 
     def _take_last(self, data: bytes) -> None:
         self._take(data)

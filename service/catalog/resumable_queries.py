@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
@@ -22,12 +22,21 @@ def add_upload(session: Session, *, keep_s: float, **values: Any) -> ResumableUp
 
 def num_open(session: Session, owner: str) -> int:
     """Return how many uploads an owner has begun and not ended."""
-    count = select(func.count()).where(
+    return int(session.execute(select(func.count()).where(*_open_of(owner))).scalar_one())
+
+
+def announced_bytes(session: Session, owner: str) -> int:
+    """Return how large the files are that an owner has begun to upload and not ended."""
+    total = select(func.coalesce(func.sum(ResumableUpload.length), 0)).where(*_open_of(owner))
+    return int(session.execute(total).scalar_one())
+
+
+def _open_of(owner: str) -> tuple[ColumnElement[bool], ...]:
+    return (
         ResumableUpload.owner == owner,
         ResumableUpload.state == UploadState.OPEN,
         ResumableUpload.expires_at > database_time(),
     )
-    return int(session.execute(count).scalar_one())
 
 
 def get_upload(session: Session, upload_id: UUID, *, lock: bool = False) -> ResumableUpload:
