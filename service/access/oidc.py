@@ -30,6 +30,8 @@ DISCOVERY = "/.well-known/openid-configuration"
 KEPT_S = 600.0
 LOOK_AGAIN_S = 10.0
 TIMEOUT_S = 5.0
+WAIT_S = 2.0
+"""Who has no key for a token waits so long for another thread that asks the provider."""
 LEEWAY_S = 30
 MAX_TOKEN_CHARS = 16_384
 MAX_DOCUMENT_BYTES = 512 * 1024
@@ -110,20 +112,34 @@ class TokenReader:
             return jwt.decode(token, self._key_set(is_stale=True), algorithms=ALGORITHMS).claims
 
     def _key_set(self, *, is_stale: bool = False) -> KeySet:
-        with self._lock:
-            now = self._clock()
-            keys = self._keys
-            if keys is not None and not is_stale and now - self._fetched_at < KEPT_S:
-                return keys
-            if self._tried_at is not None and now - self._tried_at < LOOK_AGAIN_S:
-                return _have(keys)
-            self._tried_at = now
-            try:
-                self._keys = keys = KeySet.import_key_set(self._fetch())
-                self._fetched_at = now
-            except (httpx.HTTPError, JoseError, ValueError, TypeError, KeyError) as error:
-                log.warning("identity_provider_unavailable", error=str(error)[:200])
+        keys = self._keys
+        is_fresh = keys is not None and self._clock() - self._fetched_at < KEPT_S
+        if keys is not None and is_fresh and not is_stale:
+            return keys
+        # one asks the provider, which may take a while: the others go on with the keys there are,
+        # or would soon hold every thread of the process
+        can_go_on = keys is not None and not is_stale
+        if not self._lock.acquire(timeout=0 if can_go_on else WAIT_S):
             return _have(keys)
+        try:
+            return self._renewed(is_stale=is_stale)
+        finally:
+            self._lock.release()
+
+    def _renewed(self, *, is_stale: bool) -> KeySet:
+        now = self._clock()
+        keys = self._keys
+        if keys is not None and not is_stale and now - self._fetched_at < KEPT_S:
+            return keys
+        if self._tried_at is not None and now - self._tried_at < LOOK_AGAIN_S:
+            return _have(keys)
+        self._tried_at = now
+        try:
+            self._keys = keys = KeySet.import_key_set(self._fetch())
+            self._fetched_at = now
+        except (httpx.HTTPError, JoseError, ValueError, TypeError, KeyError) as error:
+            log.warning("identity_provider_unavailable", error=str(error)[:200])
+        return _have(keys)
 
     def _fetch(self) -> Any:
         issuer = self._trust.issuer

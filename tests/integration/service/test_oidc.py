@@ -3,7 +3,9 @@
 import base64
 import hmac
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from joserfc.jwk import RSAKey
@@ -160,6 +162,29 @@ def test_keys_that_are_known_serve_while_the_provider_is_away(provider, reader, 
     clock.now += KEPT_S
 
     assert reader.authenticate(token).may(Scope.SEARCH)
+
+
+def test_a_provider_that_is_slow_holds_up_one_request_only(provider, reader, clock):
+    token = provider.token()
+    reader.authenticate(token)
+    clock.now += KEPT_S + 1
+    asked, may_answer, documents = threading.Event(), threading.Event(), provider.documents
+
+    def answer_late():
+        asked.set()
+        may_answer.wait(20)
+        return documents()
+
+    provider.documents = answer_late
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(reader.authenticate, token)
+        assert asked.wait(20)
+
+        assert reader.authenticate(token).may(Scope.SEARCH)
+
+        assert not first.done()
+        may_answer.set()
+        assert first.result().may(Scope.SEARCH)
 
 
 def test_a_provider_that_names_another_issuer_is_not_believed(provider, reader):
