@@ -3,22 +3,29 @@
 import json
 import os
 import time
+from functools import partial
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
 from service.catalog import audit, caption_queries, tuning_progress_queries, tuning_queries
 from service.catalog.ingest_queries import delete_video
-from service.catalog.job_queries import LostLeaseError, claim_job
+from service.catalog.job_queries import LostLeaseError, claim_job, fail_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import JobKind, JobState, ModelVersion
+from service.catalog.tuning_queries import finish_tuning
 from service.catalog.tuning_tables import Policy, TuningPair
+from service.catalog.webhook_queries import Event
+from service.catalog.webhook_tables import WebhookDelivery
 from service.errors import ConflictError, InvalidInputError, NotFoundError
 from service.housekeeping import sweep_files
+from service.outbound import Policy as OutboundPolicy
 from service.pairs import HoldOut, PairFilter
 from service.registry import Registry
 from service.tunings.request import TuningRequest
 from service.tunings.requesting import cancel_tuning, look_ahead
+from service.webhooks import managing
 from tests.factories_captioned import add_caption, captioned_videos, job_of, read, request
 from tests.factories_ingest import register
 
@@ -254,3 +261,24 @@ def test_a_caption_that_is_added_later_is_not_part_of_the_run(sessions, videos, 
     add_caption(sessions, videos[0], "something new")
 
     assert len(pairs_of(sessions, requested.tuning_id)) == num_pairs
+
+
+def test_how_a_run_ended_is_told_to_webhooks(sessions, videos, ask):
+    assert videos
+    url = "https://hooks.example.com/tunings"
+    managing.create_webhook(
+        sessions, OutboundPolicy(), url=url, events=[Event.TUNING_FINISHED], created_by="tests"
+    )
+    done, failed, cancelled = (ask(name=name) for name in ("done", "failed", "cancelled"))
+    for end, asked in ((finish_tuning, done), (partial(fail_job, reason="x", detail="X."), failed)):
+        job_id = read(sessions, asked.tuning_id).job.id
+        job = in_transaction(sessions, lambda s, id_=job_id: claim_job(s, id_, lease_s=60))
+        in_transaction(sessions, lambda s, end=end, job=job: end(s, job.id, job.fence))
+    cancel_tuning(sessions, cancelled.tuning_id)
+
+    with sessions() as session:
+        told = session.scalars(select(WebhookDelivery).order_by(WebhookDelivery.created_at)).all()
+    assert [one.payload["data"] for one in told] == [
+        {"tuning_id": str(asked.tuning_id), "state": state, "candidate_version_id": None}
+        for asked, state in ((done, "done"), (failed, "failed"), (cancelled, "cancelled"))
+    ]

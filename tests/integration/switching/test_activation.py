@@ -27,7 +27,11 @@ from service.catalog.tables import (
     JobState,
     VideoState,
 )
+from service.catalog.webhook_queries import Event
+from service.catalog.webhook_tables import WebhookDelivery
 from service.errors import ConflictError
+from service.outbound import Policy
+from service.webhooks import managing
 from tests import factories_ingest
 from workers.evaluating import evaluate
 from workers.ingest import ingest
@@ -77,6 +81,27 @@ def test_another_model_takes_over_when_every_video_is_embedded_by_it(
     assert record.activation.report["canary"]["is_passed"]
     switching.assert_consistent()
     assert len(gallery) == 3
+
+
+def test_a_switch_is_told_to_webhooks(switching, generation, other_dir):
+    assert generation
+    url = "https://hooks.example.com/models"
+    managing.create_webhook(
+        switching.sessions, Policy(), url=url, events=[Event.MODEL_ACTIVATED], created_by="tests"
+    )
+    version_id = switching.register(other_dir)
+    requested = switching.request(version_id)
+    if not requested.is_switched:
+        assert switching.query(select(WebhookDelivery)) == []
+        switching.work(requested)
+
+    (told,) = switching.query(select(WebhookDelivery))[0]
+    assert told.payload["type"] == "model.activated"
+    assert told.payload["data"] == {
+        "activation_id": str(requested.activation_id),
+        "generation_id": str(switching.active.generation_id),
+        "model_version_id": str(version_id),
+    }
 
 
 def test_its_embeddings_are_those_of_the_stored_clips(switching, gallery, other_dir):
