@@ -13,14 +13,19 @@ import torch
 from model.batching import Batcher
 from model.bundle import BundleError, bundle_digest, load_bundle
 from model.device import choose_device
+from model.memory import is_out_of_memory
 from model.retrieval import RetrievalModel, RetrievalSpec, clips_to_tensor
 from service.catalog.generation_queries import ActiveGeneration
+from service.errors import UnavailableError
 from service.models import find_bundle
 from service.registry import Registry
 from service.settings import Settings
 
 MAX_WAIT_MS = 20.0
 """A clip waits so long for clips of other videos, if any came lately."""
+
+MEMORY_WAIT_S = 30
+"""A job waits so long for memory that others use before it looks again."""
 
 MAX_QUEUE = 65_536
 """Never reached: each job bounds how many of its clips wait."""
@@ -118,6 +123,25 @@ class Embedder:
         videos = {clip.video_id for clip in clips}
         self._on_pass(EmbeddedPass(clips=len(clips), videos=len(videos)))
         return list(embeddings.numpy())
+
+
+def embedding_of(future: "Future[np.ndarray]") -> np.ndarray:
+    """Wait for the embedding of a clip, float32 (E,).
+
+    Raises:
+        UnavailableError: memory does not suffice even for this clip alone. All clips are of one
+            size, so it is no fault of the video: others, as a tuning run, need the memory now.
+    """
+    try:
+        return future.result()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise UnavailableError(
+                "Memory does not suffice to embed a single clip; other processes use it.",
+                reason="out_of_memory",
+                retry_after_s=MEMORY_WAIT_S,
+            ) from error
+        raise
 
 
 def _log_limit(clips: int) -> None:

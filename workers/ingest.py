@@ -30,7 +30,7 @@ from service.observing.worker_metrics import WorkerMetrics
 from service.search.stopwatch import Stopwatch
 from service.settings import Settings
 from service.storage import DerivedDraft
-from workers.embedder import Embedder
+from workers.embedder import Embedder, embedding_of
 from workers.lease import Lease
 from workers.resources import Resources
 from workers.runner import WorkError
@@ -50,6 +50,7 @@ def ingest(job: Job, lease: Lease, resources: Resources) -> None:
     Raises:
         WorkError: the video can't be decoded, or its embeddings make no sense.
         StorageFullError: the disk has no room for what is made of it.
+        UnavailableError: memory does not suffice to embed a clip, or the object store is away.
         JobStoppedError: the job was cancelled, or the worker shuts down.
         LostLeaseError: another worker has the job; nothing was committed.
     """
@@ -220,7 +221,7 @@ class _Collector:
         return len(self._waiting) > self._max_waiting
 
     def _take_embedding(self) -> None:
-        embedding = self._waiting.popleft().result()
+        embedding = embedding_of(self._waiting.popleft())
         norm = float(np.linalg.norm(embedding))
         if (
             embedding.shape != (self._embedder.spec.embedding_dim,)

@@ -15,7 +15,7 @@ from service.catalog.job_queries import LostLeaseError
 from service.catalog.session import in_transaction
 from service.catalog.stored_queries import StoredVideo, is_lacking, stored_videos
 from service.catalog.tables import Job
-from workers.embedder import Embedder
+from workers.embedder import Embedder, embedding_of
 from workers.lease import Lease
 from workers.resources import Resources
 from workers.runner import WorkError
@@ -193,7 +193,7 @@ class Reembedder:
 
     def _take_embedding(self) -> None:
         work, future = self._waiting.popleft()
-        embedding = future.result()
+        embedding = embedding_of(future)
         norm = float(np.linalg.norm(embedding))
         if not abs(norm - 1) < NORM_TOLERANCE:  # False for NaN, too
             raise WorkError(

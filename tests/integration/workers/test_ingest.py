@@ -5,12 +5,14 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from sqlalchemy import update
 
 from service.catalog import audit
 from service.catalog.ingest_queries import delete_video
 from service.catalog.session import in_transaction
-from service.catalog.tables import Change, Embedding, JobState, Segment, VideoState
+from service.catalog.tables import Change, Embedding, Job, JobState, Segment, VideoState
 from tests.factories_ingest import DEADLINE_S, count_segments, get_job, get_video, wait_for
 from workers.ingest import ingest
 from workers.resources import Resources
@@ -181,3 +183,26 @@ def test_an_embedding_that_is_not_finite_is_never_stored(
     job = get_job(sessions, accepted.job_id)
     assert (job.state, job.reason) == (JobState.QUEUED, "bad_embedding")
     assert count_segments(sessions, accepted.video_id) == 0
+
+
+def test_a_job_waits_while_others_use_the_memory(
+    upload_file, make_video, settings, sessions, generation
+):
+    assert generation
+    accepted = upload_file(make_video(duration_s=2))
+    refusals = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")] * 8
+
+    def refuse(_embedded):
+        if refusals:
+            raise refusals.pop()
+
+    with Resources(settings, on_pass=refuse) as resources:
+        run_job(accepted.job_id, ingest, resources)
+        job = get_job(sessions, accepted.job_id)
+        assert (job.state, job.reason, job.attempts) == (JobState.QUEUED, "out_of_memory", 0)
+        assert job.not_before is not None
+        refusals.clear()
+        in_transaction(sessions, lambda s: s.execute(update(Job).values(not_before=None)))
+        run_job(accepted.job_id, ingest, resources)
+
+    assert get_job(sessions, accepted.job_id).state is JobState.DONE
