@@ -32,6 +32,7 @@ from service.errors import (
     InvalidInputError,
     NotFoundError,
     UnauthenticatedError,
+    UnavailableError,
 )
 from service.imports import requesting
 from service.imports.requesting import Address, Bucket, Wanted
@@ -47,7 +48,7 @@ router = APIRouter(
     "",
     status_code=HTTPStatus.ACCEPTED,
     dependencies=[ONCE],
-    responses=problems.responses(ConflictError),
+    responses=problems.responses(ConflictError, UnavailableError),
 )
 def create_import(
     body: ImportIn, response: Response, state: StateDep, principal: WriteAccess

@@ -13,8 +13,10 @@ from service.catalog import import_queries
 from service.catalog.import_queries import ImportRecord, NewItem
 from service.catalog.import_tables import Import, ImportItem, ImportKind, ItemState
 from service.catalog.session import Sessions, in_transaction
+from service.catalog.tables import JobKind
+from service.catalog.usage_queries import are_waiting
 from service.cursors import decode_cursor, encode_cursor
-from service.errors import InvalidInputError
+from service.errors import InvalidInputError, UnavailableError
 from service.imports.addresses import AddressSource
 from service.imports.buckets import BucketSource, check_bucket
 from service.imports.fetched import Source
@@ -26,6 +28,9 @@ from service.settings import Settings
 
 CURSOR = "imports"
 MAX_OWNER = 64
+MAX_OPEN = 100
+"""Imports that are not over, of everybody: each may name a thousand files."""
+QUEUE_WAIT_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +84,19 @@ def request_import(
 
     Raises:
         InvalidInputError: an address, the folder, the bucket, or what is said is not allowed.
+        UnavailableError: too many imports wait already.
     """
     tags = list(check_tags(list(wanted.tags)))
     request, items = _checked(wanted, tags, settings)
     request.owner = owner[:MAX_OWNER]
 
     def add(session: Session) -> ImportRecord:
+        if are_waiting(session, JobKind.IMPORT, MAX_OPEN):
+            raise UnavailableError(
+                f"{MAX_OPEN} imports are not over yet; try again later.",
+                reason="queue_full",
+                retry_after_s=QUEUE_WAIT_S,
+            )
         job = import_queries.add_import(session, request, items)
         return import_queries.get_import(session, job.subject_id)
 

@@ -10,7 +10,8 @@ from service.catalog.job_queries import LostLeaseError, claim_job, fail_poisoned
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobKind, JobState, Video, VideoTag
 from service.catalog.webhook_tables import WebhookDelivery
-from service.errors import InvalidInputError
+from service.errors import InvalidInputError, UnavailableError
+from service.imports import requesting
 from service.imports.requesting import Address, Bucket, cancel_import
 from service.outbound import OutboundError, Policy
 from service.webhooks import managing
@@ -229,6 +230,19 @@ def test_a_cancelled_import_fetches_nothing_more(
     assert get_job(sessions, record.job.id).state is JobState.CANCELLED
     assert [path for _, path, _, _ in server.seen] == ["/1", "/2"]
     assert not list(resources.storage.staging.glob("upload-*"))
+
+
+@SQLITE
+def test_imports_that_wait_are_bounded(request_import, monkeypatch):
+    monkeypatch.setattr(requesting, "MAX_OPEN", 2)
+    request_import(folder=".")
+    request_import(folder=".")
+
+    with pytest.raises(UnavailableError) as refusal:
+        request_import(folder=".")
+
+    assert refusal.value.reason == "queue_full"
+    assert refusal.value.retry_after_s > 0
 
 
 def test_an_item_that_kills_its_workers_is_refused_and_the_others_come(
