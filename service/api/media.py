@@ -70,7 +70,9 @@ def read_content(
     unchanged = caching.not_modified(request, etag, HEADERS)
     if unchanged:
         return unchanged
-    if url := state.storage.blob_url(video.sha256, ttl_s=state.settings.media_link_ttl_s):
+    # what a signed address allows is GET alone, so other methods are answered here
+    ttl_s = state.settings.media_link_ttl_s
+    if request.method == "GET" and (url := state.storage.blob_url(video.sha256, ttl_s=ttl_s)):
         # whoever knows the address may read: no one but the caller should keep it
         headers = {**HEADERS, "Cache-Control": "private, no-store"}
         return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT, headers)

@@ -126,6 +126,9 @@ def test_browsers_may_read_from_the_store_itself_for_a_while(start, send):
         answer = client.get(url, follow_redirects=False)
         with api.client(key=None) as stranger:
             assert stranger.get(url).status_code == 401
+        head = client.head(url, follow_redirects=True)
+    assert (head.status_code, head.headers["accept-ranges"]) == (200, "bytes")
+    assert int(head.headers["content-length"]) > 0
     assert answer.status_code == 307
     assert answer.headers["cache-control"] == "private, no-store"
     address = answer.headers["location"]
