@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 from service.backup.copying import (
     digest_file,
@@ -12,10 +13,11 @@ from service.backup.copying import (
 from service.backup.manifest import Kept, list_backups, object_place, read_manifest
 from service.catalog import backup_queries
 from service.catalog.session import Sessions
-from service.errors import NotFoundError
+from service.errors import ConflictError, NotFoundError
 from service.registry import DRAFT, FOLDER, KEPT, LOCK, REPLACED
 from service.storage import Storage
-from service.storage.names import blob_name
+from service.storage.derived import CLIPS, THUMBNAILS
+from service.storage.names import blob_name, derived_file
 
 UNSTORED = (DRAFT, REPLACED, LOCK)
 
@@ -69,18 +71,30 @@ class Collector:
 
         Raises:
             NotFoundError: they are missing, though their video is not deleted.
+            ConflictError: they were taken away with a model, as it was retired just now.
         """
         copied: list[Kept] = []
         for name in names:
+            wanted = {derived_file(name, file) for file in (CLIPS, THUMBNAILS)}
             files = list(self._storage.store.stored(f"{name}/"))
             found = [self._copy_once(file.name, file.size_bytes) for file in files]
-            if not files or None in found:
-                with self._reads() as session:
-                    if backup_queries.is_derived_named(session, name):
-                        raise _damaged(name, is_missing=True)
+            # a sweep may have taken the first of them away before the list was read
+            if {file.name for file in files} != wanted or None in found:
+                self._require_deleted(name)
                 self.gone.add(name)
+                continue
             copied += [kept for kept in found if kept is not None]
         return copied
+
+    def _require_deleted(self, name: str) -> None:
+        with self._reads() as session:
+            if backup_queries.is_derived_named(session, name):
+                raise _damaged(name, is_missing=True)
+            if backup_queries.is_video_live(session, UUID(name.split("/")[1])):
+                # its rows in this backup name clips that nobody has any more
+                raise ConflictError(
+                    "A model was retired while the backup was made; make the backup again."
+                )
 
     def copy_models(self) -> list[Kept]:
         """Copy the models of the data folder, by content: a name may be given to another one."""

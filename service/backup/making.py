@@ -74,7 +74,8 @@ def make_backup(
         progress: told what is being done, a sentence each.
 
     Raises:
-        ConflictError: one is being made there, or the schema is not at the newest migration.
+        ConflictError: one is being made there, the schema is not at the newest migration, or a
+            model was retired meanwhile.
         NotFoundError: a file that the database names is missing.
         StorageFullError: the folder's disk is full.
         StorageUnavailableError: the object store is away.

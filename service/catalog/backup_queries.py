@@ -53,6 +53,12 @@ def is_derived_named(session: Session, name: str) -> bool:
     return name in blob_queries.named_derived(session)
 
 
+def is_video_live(session: Session, video_id: UUID) -> bool:
+    """Tell whether a video is there, and not deleted."""
+    video = session.get(Video, video_id)
+    return video is not None and video.state is not VideoState.DELETED
+
+
 def settle(session: Session) -> None:
     """Make a database that was just loaded one that processes can begin with.
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect, update
 
 from service import backup as backups
 from service.backup.copying import digest_file
@@ -30,7 +30,7 @@ from service.catalog.session import (
     make_sessions,
     upgrade,
 )
-from service.catalog.tables import JobState, VideoState
+from service.catalog.tables import JobState, Video, VideoState
 from service.errors import ConflictError, InvalidInputError, NotFoundError
 from service.storage import Storage
 from tests import factories
@@ -207,6 +207,40 @@ def test_videos_deleted_and_swept_meanwhile_are_deleted_after_a_restore(
     assert get_video(make_sessions(target), filled[0].video_id).state is VideoState.DELETED
     with make_read_sessions(target)() as session:
         assert audit.audit(session, files, grace_s=3600) == []
+
+
+@sqlite_only
+@pytest.mark.parametrize("empty", ["sqlite"], indirect=True)
+def test_clips_of_which_a_sweep_took_the_first_are_gone(
+    *, filled, sessions, storage, engine, folder, empty
+):
+    def delete_some(sentence):
+        if sentence.startswith("Copying"):
+            in_transaction(sessions, lambda session: delete_video(session, filled[0].video_id))
+            next((storage.root / "derived").rglob("clips.npy")).unlink()
+
+    backups.make_backup(folder, engine=engine, storage=storage, progress=delete_some)
+    target, files = empty
+    backups.restore(folder, engine=target, storage=files)
+
+    assert get_video(make_sessions(target), filled[0].video_id).state is VideoState.DELETED
+
+
+@sqlite_only
+def test_a_video_whose_clips_went_with_a_retired_model_is_not_lost(
+    *, filled, sessions, storage, engine, folder
+):
+    def replace_clips(sentence):
+        if sentence.startswith("Copying"):
+            in_transaction(
+                sessions, lambda session: session.execute(update(Video).values(derived=None))
+            )
+            shutil.rmtree(storage.root / "derived")
+
+    with pytest.raises(ConflictError, match="make the backup again"):
+        backups.make_backup(folder, engine=engine, storage=storage, progress=replace_clips)
+    assert list_backups(folder) == []
+    assert filled
 
 
 @sqlite_only
