@@ -1,9 +1,10 @@
 // Calls to the REST API. Every failure becomes an ApiError with a sentence for people.
 
 export class ApiError extends Error {
-  constructor(status, problem) {
+  constructor(status, problem, retryAfterS = null) {
     super(sentence(status, problem));
     this.status = status;
+    this.retryAfterS = retryAfterS;
     this.reason = problem?.reason;
     this.errors = problem?.errors ?? []; // one for each wrong field or line: {path, message}
   }
@@ -16,8 +17,8 @@ function sentence(status, problem) {
 }
 
 /** Send a request with JSON, or a file, as its body; return the parsed JSON, or null where the answer has no body. */
-export async function call(method, path, body, { signal } = {}) {
-  const options = { method, signal, headers: { Accept: "application/json" } };
+export async function call(method, path, body, { signal, headers } = {}) {
+  const options = { method, signal, headers: { Accept: "application/json", ...headers } };
   if (body instanceof Blob) {
     options.headers["Content-Type"] = "application/octet-stream";
     options.body = body;
@@ -33,9 +34,8 @@ export async function call(method, path, body, { signal } = {}) {
     throw new ApiError(0, null);
   }
   const text = await response.text();
-  const data = parse(text);
-  if (!response.ok) throw fail(response.status, data);
-  return data;
+  if (!response.ok) throw failure(response.status, text, response.headers.get("Retry-After"));
+  return parse(text);
 }
 
 /** Return all items of a list that comes in pages, `most` at most, and whether there are more. */
@@ -51,26 +51,6 @@ export async function collect(path, key, most = 1000) {
   return { items, hasMore: Boolean(cursor) };
 }
 
-/** Upload one file as multipart; `onProgress` gets the share sent, 0 to 1. */
-export function upload(file, onProgress, onStart) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    const form = new FormData();
-    form.append("file", file, file.name);
-    request.open("POST", "/v1/videos");
-    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
-    request.onload = () => {
-      const data = parse(request.responseText);
-      if (request.status >= 200 && request.status < 300) resolve(data);
-      else reject(fail(request.status, data));
-    };
-    request.onerror = () => reject(new ApiError(0, null));
-    request.onabort = () => reject(new ApiError(0, { detail: "Cancelled." }));
-    onStart(() => request.abort());
-    request.send(form);
-  });
-}
-
 function parse(text) {
   try {
     return text ? JSON.parse(text) : null;
@@ -79,7 +59,14 @@ function parse(text) {
   }
 }
 
-function fail(status, problem) {
+/** Return what a refused request throws; if nobody is signed in, the page shows that. */
+export function failure(status, text, retryAfter) {
   if (status === 401) window.dispatchEvent(new Event("signed-out"));
-  return new ApiError(status, problem);
+  return new ApiError(status, parse(text), secondsIn(retryAfter));
+}
+
+function secondsIn(retryAfter) {
+  if (!retryAfter) return null;
+  const seconds = Number(retryAfter);
+  return Number.isNaN(seconds) ? Math.max(0, (Date.parse(retryAfter) - Date.now()) / 1000) : seconds;
 }

@@ -81,3 +81,13 @@ export function table(caption, heads, lines) {
       heads.length ? element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))) : null,
       element("tbody", {}, ...lines.map((line) => element("tr", {}, ...cells(line))))));
 }
+
+/** A control with its label around it, as forms have them. */
+export function field(label, control) {
+  return element("label", {}, label, " ", control);
+}
+
+/** A box to tick, with what it means. */
+export function tick(label, attributes) {
+  return element("label", { className: "check" }, element("input", { type: "checkbox", ...attributes }), ` ${label}`);
+}

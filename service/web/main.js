@@ -1,15 +1,18 @@
 // Starts the page: sign in with the one-time link, then the place that the address names.
 import { call } from "./api.js";
 import { startCaptions } from "./captions.js";
-import { $, plural } from "./dom.js";
+import { $, plural, size } from "./dom.js";
 import { enterEvaluation, leaveEvaluation, startEvaluation } from "./evaluation.js";
 import { startExplain } from "./explain.js";
 import { startFeedback } from "./feedback.js";
+import { enterImports, leaveImports } from "./imports.js";
 import { enterModels, leaveModels } from "./models.js";
 import { addPlace, leavePlace, showPlace, startPlaces } from "./places.js";
 import { searchFromAddress, startSearch } from "./search.js";
+import { startSecret } from "./secret.js";
+import { enterSettings, leaveSettings } from "./settings.js";
 import { enterTuning, leaveTuning, startTuning } from "./tuning.js";
-import { startUploads } from "./uploads.js";
+import { cancelUploads, resumeUploads, startUploads } from "./uploads.js";
 import { refreshVideos, startVideos, stopVideos } from "./videos.js";
 
 const RETRY_MS = 2000;
@@ -37,8 +40,9 @@ function showSignIn() {
 /** Show the app if the browser is signed in. */
 async function enter() {
   let system;
+  let scopes;
   try {
-    system = await call("GET", "/v1/system");
+    [system, { scopes }] = await Promise.all([call("GET", "/v1/system"), call("GET", "/v1/session")]);
   } catch (error) {
     if (error.status === 401) return;
     $("system").textContent = error.message;
@@ -49,8 +53,10 @@ async function enter() {
   $("sign-in").hidden = true;
   $("app").hidden = false;
   $("places").hidden = false;
+  $("settings-link").hidden = !scopes.includes("admin");
   $("sign-out").hidden = false;
   showPlace();
+  resumeUploads();
 }
 
 /** The search page: the videos are looked after while it is shown; the address is searched once. */
@@ -65,6 +71,7 @@ function showSystem(system) {
   const isBundled = system.model?.name === "bundled";
   $("query").placeholder = `What happens in it?${isBundled ? " For example: a green star falls down" : ""}`;
   $("demo-hint").hidden = !isBundled;
+  $("upload-limits").textContent = `Files of up to ${size(system.limits.upload_limit_bytes)}; an upload goes on after a break or a reload.`;
   $("system").textContent = summary(system);
 }
 
@@ -84,6 +91,7 @@ $("sign-in-form").addEventListener("submit", async (event) => {
   }
 });
 $("sign-out").addEventListener("click", async () => {
+  await cancelUploads();
   await call("DELETE", "/v1/session").catch(() => {});
   showSignIn();
 });
@@ -97,7 +105,10 @@ addPlace("search", { enter: enterSearch, leave: stopVideos });
 addPlace("tuning", { title: "Tuning", enter: enterTuning, leave: leaveTuning });
 addPlace("models", { title: "Models", enter: enterModels, leave: leaveModels });
 addPlace("evaluation", { title: "Evaluation", enter: enterEvaluation, leave: leaveEvaluation });
+addPlace("imports", { title: "Imports", enter: enterImports, leave: leaveImports });
+addPlace("settings", { title: "Settings", enter: enterSettings, leave: leaveSettings });
 startPlaces();
+startSecret();
 startSearch();
 startFeedback();
 startExplain();

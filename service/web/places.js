@@ -1,4 +1,4 @@
-// Which place of the page is shown, by its address: #/, #/tuning, #/tuning/ID, #/models, #/evaluation.
+// Which place of the page is shown, by its address: #/, #/tuning, #/tuning/ID, #/settings/keys, …
 import { $ } from "./dom.js";
 
 const places = new Map(); // name -> {title, enter, leave}

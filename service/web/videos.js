@@ -1,6 +1,7 @@
 // The list of videos with their state; it refreshes itself while something is being processed.
 import { call } from "./api.js";
 import { openCaptions } from "./captions.js";
+import { confirmed } from "./confirm.js";
 import { $, clock, element, plural, splitTags } from "./dom.js";
 
 const PAGE = 50;
@@ -147,21 +148,16 @@ function edit(video) {
   $("edit").showModal();
 }
 
-function remove(video) {
-  const dialog = $("confirm");
-  $("confirm-text").textContent = `“${video.title}” and everything found in it will be gone for good.`;
-  dialog.returnValue = "cancel";
-  dialog.onclose = async () => {
-    if (dialog.returnValue !== "delete") return;
-    try {
-      await call("DELETE", `/v1/videos/${video.id}`);
-    } catch (error) {
-      $("video-count").textContent = error.message;
-    }
-    document.querySelectorAll(`#moments [data-video="${CSS.escape(video.id)}"]`).forEach((card) => card.closest("li").remove());
-    refreshVideos();
-  };
-  dialog.showModal();
+async function remove(video) {
+  const text = `“${video.title}” and everything found in it will be gone for good.`;
+  if (!await confirmed({ title: "Delete this video?", text, yes: "Delete" })) return;
+  try {
+    await call("DELETE", `/v1/videos/${video.id}`);
+  } catch (error) {
+    $("video-count").textContent = error.message;
+  }
+  document.querySelectorAll(`#moments [data-video="${CSS.escape(video.id)}"]`).forEach((card) => card.closest("li").remove());
+  refreshVideos();
 }
 
 export function startVideos() {

@@ -223,7 +223,7 @@ def test_a_deleted_video_is_gone_from_list_and_search(
 ) -> None:
     search(with_videos, "a green ring")
     click(with_videos, "#videos [data-action=delete]")
-    click(with_videos, "#confirm [value=delete]")
+    click(with_videos, "#confirm-yes")
     wait_for(
         lambda: len(texts(with_videos, "#videos h3")) == len(videos) - 1,
         within_s=PAGE_S,
