@@ -88,7 +88,8 @@ def test_the_lease_holds_while_the_work_is_longer_than_it(accepted, resources, s
             lease.check()
             others.append(
                 in_transaction(
-                    sessions, lambda s: claim_job(s, accepted.job_id, lease_s=1, max_attempts=9)
+                    sessions,
+                    lambda s: claim_job(s, accepted.job_id, lease_s=lease_s, max_attempts=9),
                 )
             )
             time.sleep(0.2)
