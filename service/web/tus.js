@@ -1,6 +1,9 @@
 // Uploads in pieces, by the protocol tus 1.0: what the server has acknowledged is safe, whatever breaks then.
 import { ApiError, call, failure } from "./api.js";
 
+// A line that is dead without saying so: no byte left for so long, or no answer to all of them.
+const STALLED_MS = 20000;
+const UNANSWERED_MS = 300000;
 const TUS = { "Tus-Resumable": "1.0.0" };
 
 /** Begin an upload; return it. The same key again, after an answer was lost, is the same upload. */
@@ -20,14 +23,25 @@ export function sendPiece(address, offset, piece, { onSent, signal }) {
     request.open("PATCH", address);
     const headers = { ...TUS, "Upload-Offset": offset, "Content-Type": "application/offset+octet-stream" };
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => onSent(event.loaded);
+    let timer = 0;
+    const watch = (ms) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => request.abort(), ms);
+    };
+    request.upload.onprogress = (event) => {
+      watch(event.loaded < piece.size ? STALLED_MS : UNANSWERED_MS);
+      onSent(event.loaded);
+    };
+    request.upload.onload = () => watch(UNANSWERED_MS);
+    request.onloadend = () => clearTimeout(timer);
     request.onload = () => {
       if (request.status >= 200 && request.status < 300) resolve();
       else reject(failure(request.status, request.responseText, request.getResponseHeader("Retry-After")));
     };
     request.onerror = () => reject(new ApiError(0, null));
-    request.onabort = () => reject(new ApiError(0, { detail: "Stopped." }));
+    request.onabort = () => reject(new ApiError(0, { detail: "The connection stands still." }));
     signal.addEventListener("abort", () => request.abort(), { once: true });
+    watch(STALLED_MS);
     request.send(piece);
   });
 }

@@ -27,6 +27,7 @@ CHROMIUM_FLAGS = (
     "--window-size=1200,1400",
 )
 PAGE_S = 60.0
+OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @contextmanager
@@ -69,3 +70,41 @@ def click(browser: Chrome, selector: str) -> None:
         return True
 
     wait_for(attempt, within_s=PAGE_S, what=f"a click on {selector}")
+
+
+def go(browser: Chrome, place: str) -> None:
+    """Open a place as its link does; `settings/keys` is a part of one."""
+    browser.execute_script("location.hash = arguments[0]", f"#/{place}")
+    shown = browser.find_element(By.ID, f"place-{place.partition('/')[0] or 'search'}")
+    wait_for(shown.is_displayed, within_s=PAGE_S, what=f"the place {place}")
+
+
+def text(browser: Chrome, selector: str) -> str:
+    """Return what all that match show."""
+    return "\n".join(texts(browser, selector))
+
+
+def sign_in(browser: Chrome, link: str) -> None:
+    """Open a one-time link."""
+    browser.get(link)
+    app = browser.find_element(By.ID, "app")
+    wait_for(app.is_displayed, within_s=PAGE_S, what="signing in")
+
+
+def appear(browser: Chrome, selector: str, what: str, *, within_s: float = PAGE_S) -> list[str]:
+    """Wait until something is there; return the texts of all that match."""
+    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, selector), within_s=within_s, what=what)
+    return texts(browser, selector)
+
+
+def nameless(browser: Chrome) -> set[str | None]:
+    """Return the controls without a name, and None; nothing at all if the page drew itself anew."""
+    try:
+        return {None} | {
+            control.get_attribute("outerHTML")
+            for control in browser.find_elements(By.CSS_SELECTOR, "button, input, select, a, svg")
+            if control.is_displayed() and not control.accessible_name
+            if control.get_attribute("aria-hidden") != "true"
+        }
+    except StaleElementReferenceException:
+        return set()

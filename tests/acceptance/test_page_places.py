@@ -7,13 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from tests.acceptance.browsing import PAGE_S, browsing, click, texts
+from tests.acceptance.browsing import (
+    OVERFLOW,
+    PAGE_S,
+    appear,
+    browsing,
+    click,
+    go,
+    nameless,
+    text,
+    texts,
+)
 from tests.acceptance.live import LiveService, upload, wait_for, wait_until_processed
 from tests.factories_captioned import captions_of
 from tests.factories_model import make_tiny_bundle
@@ -22,7 +31,6 @@ from tests.factories_video import make_video
 NUM_VIDEOS = 4
 WORK_S = 240.0
 """For what a worker does: it starts a process that trains."""
-OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.fixture(scope="module")
@@ -218,36 +226,6 @@ def test_each_place_has_names_and_fits_a_phone(browser: Chrome, place: str) -> N
     assert overflow == 0
     assert without == {None}
     assert severe == []
-
-
-def nameless(browser: Chrome) -> set[str | None]:
-    """Return the controls without a name, and None; nothing at all if the page drew itself anew."""
-    try:
-        return {None} | {
-            control.get_attribute("outerHTML")
-            for control in browser.find_elements(By.CSS_SELECTOR, "button, input, select, a, svg")
-            if control.is_displayed() and not control.accessible_name
-            if control.get_attribute("aria-hidden") != "true"
-        }
-    except StaleElementReferenceException:
-        return set()
-
-
-def go(browser: Chrome, place: str) -> None:
-    """Open a place as its link does."""
-    browser.execute_script("location.hash = arguments[0]", f"#/{place}")
-    shown = browser.find_element(By.ID, f"place-{place or 'search'}")
-    wait_for(shown.is_displayed, within_s=PAGE_S, what=f"the place {place}")
-
-
-def text(browser: Chrome, selector: str) -> str:
-    return "\n".join(texts(browser, selector))
-
-
-def appear(browser: Chrome, selector: str, what: str, *, within_s: float = PAGE_S) -> list[str]:
-    """Wait until something is there; return the texts of all that match."""
-    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, selector), within_s=within_s, what=what)
-    return texts(browser, selector)
 
 
 def fill(browser: Chrome, form: str = "#tuning-form", **values: str) -> None:
