@@ -203,8 +203,11 @@ def _upgrade_once(engine: Engine) -> tuple[str | None, str]:
             connection.execute(text(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_MS}ms'"))
         config = alembic_config(connection)
         before = MigrationContext.configure(connection).get_current_revision()
+        scripts = ScriptDirectory.from_config(config)
+        if before is not None and before not in {one.revision for one in scripts.walk_revisions()}:
+            return before, before  # of a later release: its migrations only added to the schema
         command.upgrade(config, "head")
-        return before, ScriptDirectory.from_config(config).get_current_head() or ""
+        return before, scripts.get_current_head() or ""
 
 
 def _long_transactions(engine: Engine) -> list[str]:

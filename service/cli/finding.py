@@ -69,6 +69,12 @@ def run_python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def first_line(text: str) -> str:
+    """Return what is wrong, without the advice or the trace that drivers put below it."""
+    lines = text.strip().splitlines()
+    return lines[0] if lines else "no message"
+
+
 def last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else "no message"

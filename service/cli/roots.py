@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from service.backup.restoring import NOTE
+from service.catalog.revisions import Standing, standing_of
+from service.catalog.session import make_engine
 from service.cli.console import CliError, Exit, command_name
 from service.errors import ServiceError
 from service.settings import Settings
@@ -76,6 +78,27 @@ def require_database(settings: Settings) -> None:
             f"Nothing was ever started with the data folder {settings.data_dir.absolute()}; "
             "use `make run`, or set REELSEEK_DATA_DIR to the folder that the service uses."
         )
+
+
+def require_schema(settings: Settings) -> None:
+    """Keep a process from starting on a database that this release was never migrated to.
+
+    Raises:
+        CliError: `migrate` comes first.
+        sqlalchemy.exc.OperationalError: the database does not answer.
+    """
+    if settings.database_url is None and not (settings.data_dir / "reelseek.sqlite").exists():
+        standing = Standing.EMPTY  # looking would make the file
+    else:
+        engine = make_engine(settings.sqlalchemy_url)
+        try:
+            with engine.connect() as connection:
+                standing, _ = standing_of(connection)
+        finally:
+            engine.dispose()
+    if standing in {Standing.EMPTY, Standing.OLDER}:
+        state = "is empty" if standing is Standing.EMPTY else "has the schema of an older release"
+        raise CliError(f"The database {state}: run `{command_name()} migrate` first.")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from typing import Annotated
 import httpx
 import typer
 import uvicorn
+from sqlalchemy.exc import OperationalError
 
 from service import access
 from service.api.connections import BACKLOG, server_config
@@ -20,7 +22,12 @@ from service.cli.client import local_address
 from service.cli.console import CliError, command_name, escape, out
 from service.cli.keys import login_link
 from service.cli.local_key import ensure_local_key
-from service.cli.roots import database_errors, load_settings, make_data_dir
+from service.cli.roots import (
+    database_errors,
+    load_settings,
+    make_data_dir,
+    require_schema,
+)
 from service.cli.supervisor import Child, ChildGaveUpError, Supervisor
 from service.cli.worker_command import ERRANDS, INGESTING, TUNING, worker_command
 from service.settings import Settings
@@ -95,6 +102,8 @@ def worker(
     if tuner and courier:
         raise CliError("A worker is a tuner or a courier, not both: start two.")
     settings = load_settings()
+    with suppress(OperationalError):  # a database that is away is waited for
+        require_schema(settings)
     command = worker_command(settings, TUNING if tuner else ERRANDS if courier else INGESTING)
     os.execvpe(command[0], command, _quiet_openmp())  # noqa: S606 (our own command, no shell)
 
@@ -119,6 +128,8 @@ def api(
 ) -> None:
     """Serve the API alone, for workers that run elsewhere; `migrate` comes first."""
     settings = load_settings()
+    with database_errors(settings):
+        require_schema(settings)
     # one that the supervisor holds: a restart refuses no connection
     listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
     config = server_config(settings, app="service.main:create_app", factory=True)

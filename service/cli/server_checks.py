@@ -3,16 +3,15 @@
 import socket
 
 import httpx
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.catalog.session import alembic_config, durability_problems, make_engine
+from service.catalog.revisions import Standing, standing_of
+from service.catalog.session import durability_problems, make_engine
 from service.cli.client import local_address
 from service.cli.console import command_name
-from service.cli.finding import Check, bad, good, last_line, note
+from service.cli.finding import Check, bad, first_line, good, last_line, note
 from service.settings import Settings
 
 WAIT_S = 5.0
@@ -25,22 +24,22 @@ def check_database(settings: Settings) -> Check:
     engine = make_engine(settings.sqlalchemy_url)
     try:
         with engine.connect() as connection:
-            at = MigrationContext.configure(connection).get_current_revision()
-            newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
-        name = engine.dialect.name
-        if at != newest:
-            return bad(
-                "Database", f"{name}, schema {at or 'empty'}", f"run `{command_name()} migrate`."
-            )
+            standing, at = standing_of(connection)
+        finding = f"{engine.dialect.name}, schema {at or 'empty'}"
+        if standing in {Standing.EMPTY, Standing.OLDER}:
+            return bad("Database", finding, f"run `{command_name()} migrate`.")
         if problems := durability_problems(engine):
             mend = "change these settings of the server: it may lose what it acknowledged."
-            return bad("Database", f"{name}: {', '.join(problems)}", mend)
+            return bad("Database", f"{engine.dialect.name}: {', '.join(problems)}", mend)
+        if standing is Standing.LATER:
+            mend = "nothing to do; of the processes some may be of that release."
+            return note("Database", f"{finding}, of a later release than this one", mend)
     except SQLAlchemyError as error:
         mend = "start it, or correct REELSEEK_DATABASE_URL."
-        return bad("Database", last_line(str(error.__cause__ or error)), mend)
+        return bad("Database", first_line(str(error.__cause__ or error)), mend)
     finally:
         engine.dispose()
-    return good("Database", f"{name}, schema {newest}")
+    return good("Database", finding)
 
 
 def check_broker(settings: Settings) -> Check:

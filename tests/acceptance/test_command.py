@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.live import LiveService, wait_for
+from tests.acceptance.live import LiveService, free_port, wait_for
 from tests.factories_model import make_tiny_bundle
 from tests.factories_video import make_video
 
@@ -284,6 +284,23 @@ def test_commands_on_the_database_make_none_where_a_folder_was_mistyped(reelseek
 
     assert "Nothing was ever started" in sentence(done)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_processes_do_not_start_on_a_database_that_was_not_migrated(reelseek, tmp_path, command):
+    done = reelseek(command, REELSEEK_DATA_DIR=str(tmp_path), REELSEEK_PORT="0")
+
+    assert done.returncode == 1
+    assert "migrate" in sentence(done)
+
+
+def test_an_api_without_its_database_is_one_sentence(reelseek):
+    nowhere = f"postgresql://reelseek@127.0.0.1:{free_port()}/reelseek"
+
+    done = reelseek("api", REELSEEK_DATABASE_URL=nowhere, REELSEEK_PORT="0")
+
+    assert done.returncode == 1
+    assert "REELSEEK_DATABASE_URL" in sentence(done)
 
 
 def test_a_port_in_use_is_one_sentence(reelseek, tmp_path):

@@ -2,8 +2,9 @@
 
 import structlog
 from alembic import command
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
+from service.catalog.revisions import Standing, standing_of
 from service.catalog.session import (
     alembic_config,
     durability_problems,
@@ -22,6 +23,22 @@ def test_upgrading_twice_changes_nothing(database_url, engine):
     before = inspect(engine).get_table_names()
     upgrade(database_url)
     assert inspect(engine).get_table_names() == before
+
+
+def test_the_schema_of_a_later_release_is_left_as_it_is(database_url, engine):
+    with engine.begin() as connection:
+        assert standing_of(connection)[0] is Standing.NEWEST
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    assert upgrade(database_url) == ("9999", "9999")
+    with engine.connect() as connection:
+        assert standing_of(connection) == (Standing.LATER, "9999")
+
+
+def test_the_schema_of_an_earlier_release_is_known(engine):
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        assert standing_of(connection) == (Standing.OLDER, "0003")
 
 
 def test_downgrading_leaves_an_empty_database_that_can_be_upgraded_again(database_url, engine):
