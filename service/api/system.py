@@ -4,9 +4,11 @@ from importlib.metadata import version
 from typing import Any, Literal
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.access import Scope
@@ -15,13 +17,14 @@ from service.api.deps import COOKIE, MediaAccess, ReadSessionDep, Require, State
 from service.api.hosts import is_loopback
 from service.api.state import State
 from service.catalog import change_queries, generation_queries, status_queries
-from service.errors import ForbiddenError, UnauthenticatedError, UnavailableError
+from service.errors import ForbiddenError, ServiceError, UnauthenticatedError, UnavailableError
 from service.index.figures import IndexFigures
 from service.models import is_anything_embedded, notice_of
 from service.observing.installation import read_installation
 from service.observing.readings import Readings
 
 router = APIRouter(tags=["system"])
+log = structlog.get_logger(__name__)
 
 
 class HealthOut(BaseModel):
@@ -140,21 +143,32 @@ def read_system(state: StateDep, _access: MediaAccess, session: ReadSessionDep) 
 
 def read_figures(state: State) -> Readings:
     """Read what Prometheus is told of the database, the disk and the replica."""
+    readings = _read_process(state)
+    try:
+        with state.reads() as session:
+            readings.update(read_installation(session))
+            readings["reelseek_replica_lag_changes"] = _replica_out(state, session).lag or 0.0
+    except (ServiceError, SQLAlchemyError) as error:  # alarms live on what is left
+        log.warning("figures_not_read", error=str(getattr(error, "orig", None) or error))
+        if isinstance(error, OperationalError):  # no search is answered without a database
+            readings["reelseek_replica_ready"] = 0.0
+    return readings
+
+
+def _read_process(state: State) -> Readings:
+    """Read what this process knows by itself."""
     replica = state.search_parts.replica
-    with state.reads() as session:
-        readings = read_installation(session)
-        standing = _replica_out(state, session)
-    readings.update(
+    readings = Readings(
         reelseek_disk_free_bytes=state.storage.free_bytes(),
-        reelseek_replica_ready=float(standing.is_ready),
-        reelseek_replica_lag_changes=standing.lag or 0.0,
+        reelseek_replica_ready=float(replica is not None and replica.is_ready),
         reelseek_replica_lag_seconds=replica.lag_s if replica else 0.0,
         reelseek_event_streams=state.feed.num_streams,
     )
-    if standing.index is not None:
-        readings["reelseek_index_segments"] = standing.index.num_segments or 0
-        if standing.index.recall is not None:
-            readings["reelseek_index_recall"] = standing.index.recall
+    index = replica.figures if replica else None
+    if index is not None:
+        readings["reelseek_index_segments"] = index.num_segments or 0
+        if index.recall is not None:
+            readings["reelseek_index_recall"] = index.recall
     return readings
 
 

@@ -2,8 +2,12 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import psycopg
 
 from service.api.admission import SEARCH_THREADS
+from tests.faults.proxy import CuttableProxy, Line
 
 
 def test_a_database_that_others_hold_is_said_to_be_busy(make_api):
@@ -19,6 +23,25 @@ def test_a_database_that_others_hold_is_said_to_be_busy(make_api):
         answer = client.post("/v1/keys", json={"name": "later", "scopes": ["read"]})
         assert answer.status_code == 201
     holder.close()
+
+
+def test_the_figures_that_alarms_live_on_are_told_without_a_database(make_api, postgres_server):
+    name = f"away_{uuid4().hex}"
+    with psycopg.connect(f"{postgres_server}postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_reelseek")
+    proxy = CuttableProxy(int(postgres_server.rsplit(":", 1)[1].strip("/")))
+    url = f"postgresql://reelseek@127.0.0.1:{proxy.port}/{name}"
+    try:
+        api = make_api(database_url=url)
+        api.wait_until_ready()
+        with api.client() as client:
+            assert "reelseek_replica_ready 1.0" in client.get("/metrics").text
+            proxy.set_line(Line.CUT)
+            figures = client.get("/metrics").text
+        assert "reelseek_replica_ready 0.0" in figures
+        assert "reelseek_disk_free_bytes" in figures
+    finally:
+        proxy.close()
 
 
 def test_searches_beyond_the_queue_are_refused_and_the_others_answered(make_api):
