@@ -97,6 +97,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a night without Redis must not end the workers
         beat_schedule={
             "sweep": {
                 "task": str(Task.SWEEP),

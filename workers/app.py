@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 from celery import signals
+from sqlalchemy.exc import OperationalError
 
 from service import log as logs
 from service.catalog.tables import JobKind
@@ -85,6 +86,8 @@ class Process:
             log.warning("clock_is_silent", idle_s=round(self.sweeper.idle_s, 1))
             try:
                 self.sweeper.sweep()
+            except OperationalError as error:
+                log.warning("sweep_put_off", error=str(error.orig))
             except Exception:  # the database is away, say; the next time will do
                 log.exception("sweep_failed")
 
@@ -176,7 +179,10 @@ def deliver(job_id: str) -> None:
 @app.task(name=Task.SWEEP)
 def sweep() -> None:
     """Send lost jobs again, give up poisoned ones, remove what nobody needs."""
-    process.sweeper.sweep()
+    try:
+        process.sweeper.sweep()
+    except OperationalError as error:  # the database is away: no trace every few seconds
+        log.warning("sweep_put_off", error=str(error.orig))
 
 
 @signals.setup_logging.connect

@@ -6,6 +6,7 @@ import time
 from functools import partial
 
 import structlog
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from service.catalog import delivery_queries
@@ -125,7 +126,9 @@ def keep_waking(resources: Resources, stopped: threading.Event) -> None:
     while not stopped.wait(LOOK_EVERY_S):
         try:
             wake(resources)
-        except Exception:  # the database is away, say; the next look will do
+        except OperationalError as error:
+            log.warning("couriers_not_woken", error=str(error.orig))
+        except Exception:  # the next look will do
             log.exception("couriers_not_woken")
 
 
