@@ -70,6 +70,9 @@ def _audit_derived(session: Session, storage: Storage) -> Iterator[Violation]:
     for video_id, name, num_segments in rows:
         try:
             num_clips = storage.count_clips(name or "")
+        except FileNotFoundError:  # its text is what an object store says of the request
+            yield Violation("missing_derived", f"video {video_id}", f"{name} is missing")
+            continue
         except (OSError, ValueError) as error:
             yield Violation("missing_derived", f"video {video_id}", str(error))
             continue

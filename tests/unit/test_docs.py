@@ -14,6 +14,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 COMMAND = re.compile(r"(?:bin/|`|^)reelseek ([a-z]+)(?: ([a-z]+))?", re.MULTILINE)
 VARIABLE = re.compile(r"REELSEEK_[A-Z0-9_]+[A-Z0-9]")
+FINDING = re.compile(r'(?:Violation|_Rule|_of_pairs)\(\s*(?:session, )?"(\w+)"')
 TARGET = re.compile(r"`make ([a-z]+)|^make ([a-z]+)", re.MULTILINE)
 SETTINGS = {f"REELSEEK_{name.upper()}" for name in Settings.model_fields}
 OTHER_VARIABLES = {"REELSEEK_URL", "REELSEEK_API_KEY", "REELSEEK_EXTRA"}
@@ -40,6 +41,16 @@ def test_commands_exist(page):
 
 def test_variables_are_read_by_something(page):
     assert set(VARIABLE.findall(page.read_text())) <= SETTINGS | OTHER_VARIABLES
+
+
+def test_operations_says_what_to_do_about_each_finding_of_an_audit():
+    code = "".join(path.read_text() for path in (ROOT / "service/catalog").glob("audit*.py"))
+    kinds = set(FINDING.findall(code))
+    page = (ROOT / "docs" / "operations.md").read_text()
+    section = page.partition("### ReelseekAuditFailed")[2].partition("###")[0]
+
+    assert {"missing_file", "stuck_video", "orphan_file", "unlisted_embedding"} <= kinds
+    assert set(re.findall(r"`(\w+_\w+)`", section.replace("`REELSEEK_", "REELSEEK_"))) == kinds
 
 
 def test_make_targets_exist(page):
