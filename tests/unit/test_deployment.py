@@ -63,6 +63,19 @@ def test_each_composed_environment_makes_valid_settings(name, monkeypatch):
     assert settings.sqlalchemy_url.startswith("postgresql+psycopg://")
 
 
+def test_every_process_gets_the_settings_of_one_file():
+    assert {one["env_file"] for one in OURS.values()} == {".env"}
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()  # it holds secrets
+
+
+def test_composed_workers_tell_their_figures_to_their_network_alone():
+    workers = {name: OURS[name] for name in ("ingest", "tune", "courier")}
+    hosts = {one["environment"]["REELSEEK_METRICS_HOST"] for one in workers.values()}
+    assert hosts == {"0.0.0.0"}  # noqa: S104 (inside a network of containers)
+    assert all(one["environment"]["REELSEEK_METRICS_PORT"] for one in workers.values())
+    assert not [name for name, one in workers.items() if "ports" in one]
+
+
 def test_what_compose_services_depend_on_exists():
     for one in COMPOSE["services"].values():
         assert set(one.get("depends_on", {})) <= set(COMPOSE["services"])
