@@ -8,9 +8,9 @@ import { isOpen, stateWord } from "./jobs.js";
 
 const REFRESH_MS = 3000;
 const KINDS = {
-  urls: ["Addresses, one a line", element("textarea", { name: "what", rows: 4, required: true, spellcheck: false, placeholder: "https://…" })],
-  folder: ["Folder below the import folder; . is all of it", oneLine("2025/holidays")],
-  bucket: ["Bucket, or a part of one", oneLine("s3://bucket/prefix")],
+  urls: ["Addresses, one a line", () => element("textarea", { name: "what", rows: 4, required: true, spellcheck: false, placeholder: "https://…" })],
+  folder: ["Folder below the import folder; . is all of it", () => oneLine("2025/holidays")],
+  bucket: ["Bucket, or a part of one", () => oneLine("s3://bucket/prefix")],
 };
 let visit = 0;
 let timer = 0;
@@ -74,7 +74,10 @@ function importForm(say) {
   const kinds = element("select", { name: "kind" }, element("option", { value: "urls" }, "their addresses"),
     element("option", { value: "folder" }, "a folder of the server"), element("option", { value: "bucket" }, "a bucket"));
   const what = element("div", { className: "stack" });
-  const choose = () => what.replaceChildren(field(...KINDS[kinds.value]));
+  const choose = () => {
+    const [label, control] = KINDS[kinds.value];
+    what.replaceChildren(field(label, control()));
+  };
   kinds.addEventListener("change", choose);
   choose();
   const form = element("form", { className: "card", id: "import-form" }, element("div", { className: "filters" }, field("Fetch videos by", kinds),
