@@ -66,7 +66,6 @@ def client(tmp_path_factory, database, redis_server) -> Iterator[httpx.Client]:
         "REELSEEK_BUNDLE": str(make_tiny_bundle(tmp_path_factory.mktemp("bundle"))),
         "REELSEEK_DATABASE_URL": database,
         "REELSEEK_DATA_DIR": str(tmp_path_factory.mktemp("production")),
-        "REELSEEK_HOST": "127.0.0.1",
         "REELSEEK_METRICS_HOST": "127.0.0.1",
         "REELSEEK_METRICS_PORT": "0",
         "REELSEEK_PORT": str(port),
