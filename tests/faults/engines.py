@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +23,7 @@ UNPRIVILEGED = {"user": "nobody"} if os.geteuid() == 0 else {}
 """PostgreSQL refuses to run as root."""
 
 
-class Engine:
+class Engine(ABC):
     """One server process with a folder of its own, on a free loopback port."""
 
     program: str
@@ -48,13 +49,13 @@ class Engine:
     def prepare(self) -> None:
         """Make what it needs to start."""
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return its command line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether it serves."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
