@@ -46,7 +46,7 @@ class Engine(ABC):
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 (some need nothing)
         """Make what it needs to start."""
 
     @abstractmethod
