@@ -5,6 +5,8 @@ ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS environment
 ARG EXTRA=cpu
+# "milvus", "otel" or "milvus,otel"
+ARG MORE
 # pip reads these by itself: a package index or a folder of wheels of your own
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
@@ -15,7 +17,7 @@ COPY LICENSE README.md constraints.txt pyproject.toml ./
 # Empty packages first: the layer with the dependencies outlives changes of the code.
 RUN mkdir model service workers \
     && touch model/__init__.py service/__init__.py workers/__init__.py \
-    && /venv/bin/pip install -c constraints.txt -e ".[${EXTRA},decord,postgres]"
+    && /venv/bin/pip install -c constraints.txt -e ".[${EXTRA},decord,postgres${MORE:+,${MORE}}]"
 
 FROM python:${PYTHON_VERSION}-slim
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin reelseek \

@@ -23,7 +23,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SETTINGS = {f"REELSEEK_{name.upper()}" for name in Settings.model_fields}
 CLIENT_VARIABLES = {"REELSEEK_URL", "REELSEEK_API_KEY"}
-BUILD_VARIABLES = {"REELSEEK_EXTRA"}
+BUILD_VARIABLES = {"REELSEEK_EXTRA", "REELSEEK_MORE"}
 OURS = {name: one for name, one in COMPOSE["services"].items() if "build" in one}
 VARIABLE = re.compile(r"REELSEEK_[A-Z_]+")
 

@@ -17,7 +17,7 @@ VARIABLE = re.compile(r"REELSEEK_[A-Z0-9_]+[A-Z0-9]")
 FINDING = re.compile(r'(?:Violation|_Rule|_of_pairs)\(\s*(?:session, )?"(\w+)"')
 TARGET = re.compile(r"`make ([a-z]+)|^make ([a-z]+)", re.MULTILINE)
 SETTINGS = {f"REELSEEK_{name.upper()}" for name in Settings.model_fields}
-OTHER_VARIABLES = {"REELSEEK_URL", "REELSEEK_API_KEY", "REELSEEK_EXTRA"}
+OTHER_VARIABLES = {"REELSEEK_URL", "REELSEEK_API_KEY", "REELSEEK_EXTRA", "REELSEEK_MORE"}
 
 
 @pytest.fixture(params=PAGES, ids=lambda path: path.name)
