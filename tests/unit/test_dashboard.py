@@ -43,7 +43,7 @@ def figures():
     suffixes = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",)}
     names = {name + end for name, kind in told for end in suffixes.get(kind, ("",))}
     read = "".join((ROOT / source).read_text() for source in SOURCES)
-    return names | set(re.findall(r"\b(reelseek_\w+)=", read)) | NEEDS_GPU
+    return names | set(re.findall(r"\b(reelseek_\w+)(?:=|\"\] =)", read)) | NEEDS_GPU
 
 
 @pytest.mark.parametrize("query", [query for _, query in queries()])
