@@ -30,7 +30,12 @@ install: $(INSTALLED) ## Make .venv and install what running needs
 dev: $(DEV_INSTALLED) ## Install what tests and linters need as well
 
 test: $(DEV_INSTALLED) $(MILVUS_INSTALLED) ## Run all tests (ARGS="-k name" for some, JOBS=1 for one at a time)
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults # alone: they fill the machine
+else
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+endif
 
 milvus: $(MILVUS_INSTALLED) ## Install milvus-lite, which tests of Milvus start (not for production)
 

@@ -108,6 +108,7 @@ class Process:
 
 process = Process(Settings())
 app = make_celery(process.settings)
+app.Worker = app.subclass_with_self("workers.listening:Worker")
 
 
 @app.task(name=Task.INGEST_VIDEO)
