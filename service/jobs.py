@@ -118,10 +118,13 @@ class JobSender:
         self._app = make_celery(settings)
         self._app.conf.update(_impatient(self._app.conf.broker_transport_options))
 
-    def send(self, task: Task, job_id: UUID) -> None:
+    def send(self, task: Task, job_id: UUID) -> bool:
         """Send a hint, after the commit. A broker that is down is logged and does no harm.
 
         The sweeper sends again whatever waits for too long.
+
+        Returns:
+            Whether the broker took it.
         """
         try:
             self._app.send_task(
@@ -129,6 +132,8 @@ class JobSender:
             )
         except (OperationalError, OSError) as error:
             log.warning("job_not_sent", task=str(task), job_id=str(job_id), error=str(error))
+            return False
+        return True
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from service.catalog import job_queries
+from service.catalog.job_queries import forget_sent
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job
 from service.errors import StorageUnavailableError
@@ -115,7 +116,11 @@ def send_lost_jobs(resources: Resources) -> int:
         return due
 
     due = in_transaction(resources.sessions, take_due)
-    for job in due:
-        resources.sender.send(TASK_OF[job.kind], job.id)
+    for number, job in enumerate(due):
+        if not resources.sender.send(TASK_OF[job.kind], job.id):
+            # the broker is away: the next sweep tries again, not the one a minute from now
+            unsent = [each.id for each in due[number:]]
+            in_transaction(resources.sessions, lambda session: forget_sent(session, unsent))  # noqa: B023
+            return number
         log.info("job_sent_again", job_id=str(job.id), attempts=job.attempts)
     return len(due)

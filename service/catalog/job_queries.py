@@ -309,6 +309,11 @@ def mark_sent(session: Session, job_ids: Iterable[UUID]) -> None:
     session.execute(update(Job).where(Job.id.in_(list(job_ids))).values(sent_at=database_time()))
 
 
+def forget_sent(session: Session, job_ids: Iterable[UUID]) -> None:
+    """Take it back that messages were sent: the broker did not take them."""
+    session.execute(update(Job).where(Job.id.in_(list(job_ids))).values(sent_at=None))
+
+
 def lock_jobs_of(session: Session, video_id: UUID) -> Sequence[Job]:
     """Lock all jobs of a video; who will lock the video itself must do this first."""
     return session.scalars(

@@ -14,7 +14,9 @@ from service.catalog.job_queries import claim_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobKind, JobState, VideoState
 from service.errors import StorageFullError, UnavailableError
+from service.jobs import JobSender
 from tests.factories_ingest import DEADLINE_S, get_job, get_video, wait_for
+from tests.servers import free_port
 from workers.lease import HEARTBEAT_S, JobStoppedError, Lease
 from workers.maintenance import Sweeper
 from workers.runner import WorkError, run_in_line, run_job
@@ -237,6 +239,23 @@ def test_a_waiting_job_is_sent_again_but_not_at_every_sweep(accepted, resources,
         sweeper.sweep()
 
     assert len(list(messages.iterdir())) == 2
+    assert get_job(resources.sessions, accepted.job_id).sent_at is not None
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_job_that_the_broker_did_not_take_is_sent_at_the_next_sweep(
+    accepted, resources, settings
+):
+    away = settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{free_port()}/0"})
+    time.sleep(settings.sweep_every_s)  # it must be old enough, by the database's clock
+    here, resources.sender = resources.sender, JobSender(away)
+    Sweeper(resources).sweep()
+    resources.sender.close()
+    assert get_job(resources.sessions, accepted.job_id).sent_at is None
+
+    resources.sender = here
+    Sweeper(resources).sweep()
+
     assert get_job(resources.sessions, accepted.job_id).sent_at is not None
 
 
