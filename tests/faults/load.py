@@ -181,9 +181,11 @@ def listed(client: httpx.Client) -> list[dict]:
 
 
 def is_settled(client: httpx.Client) -> bool:
-    jobs = client.get("/v1/system").json()["jobs"]
+    answer = client.get("/v1/system")
+    jobs = answer.json()["jobs"] if answer.is_success else {"queued": 1}
     return not jobs.get("queued") and not jobs.get("running")
 
 
 def has_caught_up(client: httpx.Client) -> bool:
-    return client.get("/v1/system").json()["replica"]["lag"] == 0
+    answer = client.get("/v1/system")
+    return answer.is_success and answer.json()["replica"]["lag"] == 0
