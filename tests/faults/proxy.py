@@ -1,6 +1,7 @@
 """A TCP proxy before one server: it can be cut, made silent, or led elsewhere."""
 
 import contextlib
+import select
 import socket
 import threading
 from enum import StrEnum
@@ -78,8 +79,7 @@ class CuttableProxy:
             except OSError:
                 _close(client)
                 continue
-            client.settimeout(POLL_S)
-            server.settimeout(POLL_S)
+            server.settimeout(None)  # two threads use each socket, so no time limit may change
             with self._lock:
                 self._pairs.add((client, server))
             for source, sink in ((client, server), (server, client)):
@@ -91,15 +91,14 @@ class CuttableProxy:
                 threading.Event().wait(POLL_S)
                 continue
             try:
+                is_ready, _, _ = select.select([source], [], [], POLL_S)
+                if not is_ready:
+                    continue
                 chunk = source.recv(CHUNK)
                 if not chunk:
                     break
-                sink.settimeout(None)
                 sink.sendall(chunk)
-                sink.settimeout(POLL_S)
-            except TimeoutError:
-                continue
-            except OSError:
+            except (OSError, ValueError):  # it was closed, maybe while we waited
                 break
         _close(source)
         _close(sink)
