@@ -89,9 +89,12 @@ def begin(
         earlier = queries.find_key(session, owner=token.owner, key=token.key)
         if earlier is None:  # it failed just now, and was released
             raise _in_progress()
-        answer = _answer_of(earlier, digest)
-        if answer is not None:
-            return answer
+        if earlier.request_digest != digest:
+            raise reused()
+        if earlier.state is KeyState.ANSWERED:
+            return _answer_of(earlier)
+        if earlier.state is KeyState.DONE and not queries.is_leased(session, earlier):
+            raise _answer_lost()
         if queries.take_over(session, **mine, lease_s=lease_s):
             return Reservation(claim=claim)
         raise _in_progress()
@@ -144,18 +147,12 @@ def reused() -> ConflictError:
     )
 
 
-def _answer_of(earlier: IdempotencyKey, digest: str) -> KeptAnswer | None:
-    """Return what an earlier request was answered; None: it is, or seems to be, under way."""
-    if earlier.request_digest != digest:
-        raise reused()
-    if earlier.state is KeyState.RUNNING:
-        return None
-    if earlier.state is KeyState.DONE:
-        raise ConflictError(
-            "This request was carried out, but its answer was lost. "
-            "Look for what it made before you send it with another key.",
-            reason="idempotency_answer_lost",
-        )
+def _answer_of(earlier: IdempotencyKey) -> KeptAnswer:
+    """Return what an earlier request was answered.
+
+    Raises:
+        ConflictError: with a secret, which is kept nowhere.
+    """
     answer = KeptAnswer(**earlier.response)
     if answer.has_secret:
         made = answer.headers.get("location", "it")
@@ -165,6 +162,14 @@ def _answer_of(earlier: IdempotencyKey, digest: str) -> KeptAnswer | None:
             reason="secret_shown_once",
         )
     return answer
+
+
+def _answer_lost() -> ConflictError:
+    return ConflictError(
+        "This request was carried out, but its answer was lost. "
+        "Look for what it made before you send it with another key.",
+        reason="idempotency_answer_lost",
+    )
 
 
 def _in_progress() -> ConflictError:

@@ -42,6 +42,18 @@ def find_key(session: Session, *, owner: str, key: str) -> IdempotencyKey | None
     )
 
 
+def is_leased(session: Session, kept: IdempotencyKey) -> bool:
+    """Tell whether whoever carries it out may still be about to keep the answer."""
+    found = session.scalar(
+        select(IdempotencyKey.key).where(
+            IdempotencyKey.owner == kept.owner,
+            IdempotencyKey.key == kept.key,
+            IdempotencyKey.lease_until >= database_time(),
+        )
+    )
+    return found is not None
+
+
 def take_over(session: Session, *, owner: str, key: str, claim: UUID, lease_s: float) -> bool:
     """Take the place of a request whose lease is over; False: it is not."""
     taken = session.scalar(
@@ -79,8 +91,16 @@ def keep_answer(session: Session, claim: UUID, response: dict[str, Any]) -> None
 
 
 def release_key(session: Session, claim: UUID, *, even_if_done: bool) -> None:
-    """Forget a request that failed, so that it may be repeated with the same key."""
+    """Forget a request that failed, so that it may be repeated with the same key.
+
+    One that is done, and stays so, has no answer any more: nobody need wait for it.
+    """
     states = [KeyState.RUNNING, KeyState.DONE] if even_if_done else [KeyState.RUNNING]
+    session.execute(
+        update(IdempotencyKey)
+        .where(IdempotencyKey.claim == claim, IdempotencyKey.state == KeyState.DONE)
+        .values(lease_until=None)
+    )
     session.execute(
         delete(IdempotencyKey).where(
             IdempotencyKey.claim == claim, IdempotencyKey.state.in_(states)

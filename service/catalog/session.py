@@ -168,17 +168,23 @@ def upgrade(url: str, *, patience_s: float = MIGRATION_PATIENCE_S) -> tuple[str 
         The migration that it was at, None for none, and the one that it is at now.
 
     Raises:
-        UnavailableError: a transaction kept a table for all that time.
+        UnavailableError: a transaction kept a table for all that time; the migrations before the
+            one that needed it are kept.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = make_engine(url)
     deadline = time.monotonic() + patience_s
+    steps: list[str | None] = []
     try:
         while True:
             try:
-                return _upgrade_once(engine)
+                revision, is_over = _migrate_once(engine)
+                steps.append(revision)
+                if is_over:
+                    return steps[0], revision or ""
+                continue
             except DBAPIError as error:
                 is_deadlock = getattr(error.orig, "sqlstate", None) == DEADLOCK_DETECTED
                 if not is_busy(error) and not is_deadlock:
@@ -188,7 +194,8 @@ def upgrade(url: str, *, patience_s: float = MIGRATION_PATIENCE_S) -> tuple[str 
                 if time.monotonic() > deadline:
                     raise UnavailableError(
                         f"Other transactions keep tables ({', '.join(blockers) or 'short ones'}): "
-                        "end them, or try again when there is less to do. Nothing was changed.",
+                        "end them, or try again when there is less to do. The migrations before "
+                        "this one are kept, and disturb nobody.",
                         reason="migration_blocked",
                     ) from error
             time.sleep(MIGRATION_PAUSE_S)
@@ -196,7 +203,13 @@ def upgrade(url: str, *, patience_s: float = MIGRATION_PATIENCE_S) -> tuple[str 
         engine.dispose()
 
 
-def _upgrade_once(engine: Engine) -> tuple[str | None, str]:
+def _migrate_once(engine: Engine) -> tuple[str | None, bool]:
+    """Apply the next migration; return what it was at, and whether nothing is left to do.
+
+    Each has a transaction of its own: one that held a table while it waited for the next would
+    wait for those who wait for it, and two busy processes would keep it out for ever. An empty
+    database has nobody else, and gets all of them at once.
+    """
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # two processes may start at once
             connection.execute(text("SELECT pg_advisory_xact_lock(7264411)"))
@@ -204,10 +217,12 @@ def _upgrade_once(engine: Engine) -> tuple[str | None, str]:
         config = alembic_config(connection)
         before = MigrationContext.configure(connection).get_current_revision()
         scripts = ScriptDirectory.from_config(config)
+        if before == scripts.get_current_head():
+            return before, True
         if before is not None and before not in {one.revision for one in scripts.walk_revisions()}:
-            return before, before  # of a later release: its migrations only added to the schema
-        command.upgrade(config, "head")
-        return before, scripts.get_current_head() or ""
+            return before, True  # of a later release: its migrations only added to the schema
+        command.upgrade(config, "head" if before is None else "+1")
+        return before, False
 
 
 def _long_transactions(engine: Engine) -> list[str]:

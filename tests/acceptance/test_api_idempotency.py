@@ -208,11 +208,14 @@ def test_a_request_that_was_killed_before_its_commit_is_carried_out_by_the_next(
 
 def test_a_request_that_was_killed_after_its_commit_is_not_carried_out_again(sessions, token):
     work(sessions, idempotency.begin(sessions, token, "digest"))
+    with pytest.raises(ConflictError) as early:  # its process may be about to keep the answer
+        idempotency.begin(sessions, token, "digest")
     end_lease(sessions, token)
 
     with pytest.raises(ConflictError) as refused:
         idempotency.begin(sessions, token, "digest")
 
+    assert early.value.reason == "idempotency_in_progress"
     assert refused.value.reason == "idempotency_answer_lost"
 
 
@@ -242,6 +245,9 @@ def test_an_exception_lets_go_only_of_what_wrote_nothing(sessions, token):
     with sessions() as session:
         kept = session.get(IdempotencyKey, (token.owner, token.key))
         assert kept.state is KeyState.DONE
+    with pytest.raises(ConflictError) as refused:  # at once, not after the lease
+        anyio.run(lambda: fail(writes=False))
+    assert refused.value.reason == "idempotency_answer_lost"
 
 
 def work(sessions, reservation):

@@ -124,9 +124,9 @@ def test_words_of_the_lexicon_alone_are_one_unknown_word_to_the_backbone(bundle)
     ids = torch.tensor([[2, word, 3] for word in words])
     mask = torch.ones_like(ids, dtype=torch.bool)
     features = grown.network.eval().text_features(ids, mask)
-    assert torch.equal(features[0], features[2])
+    torch.testing.assert_close(features[0], features[2])  # rows of a batch may round unlike
     tokens = grown.network.text_tokens(ids, mask)
-    assert not torch.equal(tokens[0], tokens[1])
+    assert not torch.allclose(tokens[0], tokens[1], atol=0.01)
 
 
 def test_a_tuned_bundle_is_served_alike_and_keeps_its_lexicon_when_it_is_tuned_again(
