@@ -14,7 +14,8 @@ INSTALLED := $(VENV)/.installed-$(EXTRA)
 MILVUS_INSTALLED := .venv-milvus/.installed
 DEV_INSTALLED := $(VENV)/.installed-$(EXTRA)-dev
 ARGS ?=
-# Many tests wait for servers that they start, so one process more than there are cores.
+# Many tests wait for servers that they start, so one process more than there are cores; each has
+# one thread for torch, or they would spend their time waiting for each other's.
 JOBS ?= $(shell expr $$(nproc) + 1)
 
 .PHONY: help run install dev milvus test lint format faults bench checkpoint clean
@@ -31,8 +32,8 @@ dev: $(DEV_INSTALLED) ## Install what tests and linters need as well
 
 test: $(DEV_INSTALLED) $(MILVUS_INSTALLED) ## Run all tests (ARGS="-k name" for some, JOBS=1 for one at a time)
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/faults
-	$(BIN)/python -m pytest tests/faults # alone: they fill the machine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 else
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 endif

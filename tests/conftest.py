@@ -5,6 +5,7 @@ says `@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)`.
 """
 
 import shutil
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -20,6 +21,7 @@ from tests.object_store import running_object_store
 from tests.servers import running_postgres, running_redis
 
 MIB = 1024 * 1024
+FAULTS = Path(__file__).parent / "faults"
 
 
 def pytest_addoption(parser):
@@ -33,6 +35,9 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what needs a GPU where there is none: chosen by machine, not skipped."""
+    for item in items:
+        if item.path.is_relative_to(FAULTS):
+            item.add_marker("alone")
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if needs_gpu and not _has_cuda():
         items[:] = [item for item in items if item not in needs_gpu]

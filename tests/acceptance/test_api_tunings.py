@@ -173,6 +173,7 @@ def test_a_run_is_cancelled_once(client, videos):  # noqa: ARG001
     assert problem["reason"] == "already_ended"
 
 
+@pytest.mark.alone
 def test_a_dry_run_measures_and_starts_nothing(client, videos):  # noqa: ARG001
     answer = client.post("/v1/tunings", json={"dry_run": True, "steps": 7})
 
@@ -186,6 +187,7 @@ def test_a_dry_run_measures_and_starts_nothing(client, videos):  # noqa: ARG001
     assert client.get("/v1/tunings").json()["tunings"] == []
 
 
+@pytest.mark.alone
 def test_a_dry_run_says_why_the_run_would_fail(client, videos):  # noqa: ARG001
     body = {"dry_run": True, "frozen": ["nothing_has_this_name"]}
     problem = check_problem(client.post("/v1/tunings", json=body), 409)

@@ -118,6 +118,7 @@ def search(client) -> list[dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_running_service_takes_a_used_model_over_and_starts_with_it_again(
     reelseek, words, tmp_path, live
 ):

@@ -32,6 +32,8 @@ NUM_VIDEOS = 4
 WORK_S = 240.0
 """For what a worker does: it starts a process that trains."""
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:

@@ -16,7 +16,7 @@ from tests.factories_video import make_video
 ANSWER_S = 600.0
 """Runs have the lowest priority: where others work, even the import of torch takes a minute."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tests.factories_captioned import captions_of
 from tests.factories_model import make_tiny_bundle
 from tests.factories_video import make_video
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 WITHIN_S = 240.0
 NUM_VIDEOS = 4
 
