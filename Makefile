@@ -32,10 +32,10 @@ dev: $(DEV_INSTALLED) ## Install what tests and linters need as well
 
 test: $(DEV_INSTALLED) $(MILVUS_INSTALLED) ## Run all tests (ARGS="-k name" for some, JOBS=1 for one at a time)
 ifeq ($(strip $(ARGS)),)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 else
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 endif
 
 milvus: $(MILVUS_INSTALLED) ## Install milvus-lite, which tests of Milvus start (not for production)

@@ -1,6 +1,8 @@
 """A real Celery worker process: embedded and Redis brokers, kill -9, shutdown, poison."""
 
 import shutil
+import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -22,6 +24,7 @@ from tests.factories_ingest import (
 )
 from tests.factories_ingest import upload_file as send_lost
 from tests.stored_files import blob_path
+from workers.lease import HEARTBEAT_S
 
 SLOW_S = 60
 """Length of a video that takes some seconds: it has twenty segments a second."""
@@ -59,10 +62,24 @@ def freeze_in_the_middle(worker, sessions, job_id):
     Returns:
         The decoders.
     """
-    wait_for(lambda: 0.02 < get_job(sessions, job_id).progress < 1)
-    decoders = worker.decoders()
-    for decoder in decoders:
-        decoder.suspend()
+    decoders: list[psutil.Process] = []
+
+    def is_in_the_middle() -> bool:
+        """Let it go on step by step: on a busy machine all of it may pass between two looks."""
+        decoders[:] = worker.decoders()
+        with suppress(psutil.NoSuchProcess):  # the first one only looks at the file
+            for decoder in decoders:
+                decoder.suspend()
+            if not decoders:
+                return False
+            time.sleep(HEARTBEAT_S)  # progress is written with it
+            if 0.02 < get_job(sessions, job_id).progress < 1:
+                return True
+            for decoder in decoders:
+                decoder.resume()
+        return False
+
+    wait_for(is_in_the_middle)
     assert decoders
     assert get_job(sessions, job_id).state is JobState.RUNNING
     return decoders
