@@ -22,14 +22,14 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import APIOperation, Case, GenerationMode, SerializationContext
 from schemathesis.errors import SchemathesisError
 
-from tests.acceptance.live import upload, wait_until_processed
+from tests.acceptance.live import upload, wait_for, wait_until_processed
 from tests.factories_model import make_tiny_bundle
 from tests.factories_video import make_video
 from tests.faults.fleet import ADMIN_KEY, Fleet
 
 REQUESTS = int(os.environ.get("REELSEEK_FAULT_REQUESTS", "600"))
 SEED = int(os.environ.get("REELSEEK_FAULT_SEED", "1"))
-HANGS_AFTER_S = 90.0
+HANGS_AFTER_S, FOUND_S = 90.0, 30.0
 DELIBERATE = {503, 507}
 """Too busy, or no room: said on purpose, with what to do."""
 KNOWN_SHARE = 0.5
@@ -170,8 +170,12 @@ def check_that_it_lives(client: httpx.Client, folder: Path) -> None:
     """Upload one more video, and find it."""
     accepted = upload(client, make_video(folder / "last.mp4", seconds=6.0))
     assert wait_until_processed(client, accepted["id"])["state"] == "ready"
-    answer = client.post("/v1/search", json={"text": "a number", "limit": 100})
-    assert accepted["id"] in [one["video_id"] for one in answer.json()["moments"]]
+
+    def is_found() -> bool:
+        answer = client.post("/v1/search", json={"text": "a number", "limit": 100})
+        return accepted["id"] in [one["video_id"] for one in answer.json()["moments"]]
+
+    wait_for(is_found, within_s=FOUND_S, what="the last video among the moments")
 
 
 def resources_of(fleet: Fleet) -> dict[str, int]:
