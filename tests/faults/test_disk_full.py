@@ -76,17 +76,22 @@ class Ballast:
         self.path.unlink()
 
 
+def moments(client) -> list[dict]:
+    answer = client.post("/v1/search", json={"text": "a ball", "include_unsure": True})
+    return answer.json()["moments"]
+
+
 def test_a_full_disk_refuses_uploads_early_and_recovers_by_itself(service, ballast, make_video):
     first, second = make_video("first.mp4", duration_s=2), make_video("second.mp4", duration_s=3)
     with service.client() as client:
         video = wait_until_processed(client, upload(client, first)["id"])
         assert video["state"] == "ready"
+        wait_for(lambda: moments(client), within_s=WITHIN_S, what="the video among the moments")
         ballast.leave(RESERVE_BYTES)
 
         refused = client.post("/v1/videos", files={"file": second.read_bytes()})
         assert (refused.status_code, refused.json()["reason"]) == (507, "storage_full")
-        answer = client.post("/v1/search", json={"text": "a ball", "include_unsure": True})
-        assert answer.json()["moments"]
+        assert moments(client)
         assert client.get("/readyz").is_success
         assert client.delete(f"/v1/videos/{video['id']}").status_code == 204
 
