@@ -1,6 +1,10 @@
 """How a worker waits for messages."""
 
+from typing import Any
+
 from celery.apps import worker
+from kombu.transport import redis
+from kombu.transport.virtual import QoS
 
 
 class Worker(worker.Worker):
@@ -13,3 +17,31 @@ class Worker(worker.Worker):
     def should_use_eventloop(self) -> bool:
         """Say no."""
         return False
+
+
+class ForgivingQoS(redis.QoS):
+    """Counts the messages that a worker holds; one whose end could not be told is not held.
+
+    Otherwise each of them takes one of the few places for good when Redis goes away just as its
+    job ends, and a worker without places takes no message again. What became of the job is in the
+    database: that Redis delivers the message again after its visibility timeout does no harm.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Tell Redis that a message is done with."""
+        try:
+            super().ack(delivery_tag)
+        except Exception:
+            QoS.ack(self, delivery_tag)
+            raise
+
+    def reject(self, delivery_tag: str, requeue: Any = False) -> None:  # noqa: FBT002 (as kombu has it)
+        """Tell Redis that a message is not wanted."""
+        try:
+            super().reject(delivery_tag, requeue)
+        except Exception:
+            QoS.ack(self, delivery_tag)
+            raise
+
+
+redis.Channel.QoS = ForgivingQoS  # kombu has no other place to say so
