@@ -16,6 +16,7 @@ from celery import signals
 from sqlalchemy.exc import OperationalError
 
 from service import log as logs
+from service.allocator import share_arenas
 from service.catalog.tables import JobKind
 from service.jobs import Queue, Task, make_celery
 from service.settings import Settings
@@ -205,6 +206,12 @@ def let_others_go_first(instance: Any, **_: Any) -> None:
     """Take the lowest priority where neither uploads nor searches are served."""
     if str(Queue.INGEST) not in instance.app.amqp.queues.consume_from:
         take_lowest_priority()
+
+
+@signals.celeryd_after_setup.connect
+def keep_little_memory(**_: Any) -> None:
+    """Let the threads of a worker share what one of them gives back."""
+    share_arenas()
 
 
 @signals.worker_ready.connect

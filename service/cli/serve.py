@@ -16,6 +16,7 @@ import uvicorn
 from sqlalchemy.exc import OperationalError
 
 from service import access
+from service.allocator import share_arenas
 from service.api.connections import BACKLOG, server_config
 from service.catalog.session import Sessions, make_engine, make_sessions, upgrade
 from service.cli.client import local_address
@@ -132,6 +133,7 @@ def api(
         require_schema(settings)
     # one that the supervisor holds: a restart refuses no connection
     listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
+    share_arenas()
     config = server_config(settings, app="service.main:create_app", factory=True)
     uvicorn.Server(config).run(sockets=[listener])
 
