@@ -112,6 +112,8 @@ def test_an_upload_that_drips_is_ended(connect):
         dripping.settimeout(0.2)
         with contextlib.suppress(TimeoutError):
             told = dripping.recv(65536)
+    dripping.settimeout(WITHIN_S)
+    told += read_to_end(dripping).encode()
 
     assert told.startswith(b"HTTP/1.1 408 ")
     assert b"bytes came in" in told
