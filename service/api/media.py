@@ -1,5 +1,6 @@
 """The bytes of a video and of its pictures: private, never executable, gone when deleted."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
@@ -12,12 +13,14 @@ from service import videos
 from service.api import caching, problems
 from service.api.deps import MediaAccess, ReadSessionDep, StateDep
 from service.catalog import index_queries
+from service.catalog.video_queries import VideoRecord
 from service.errors import (
     ForbiddenError,
     NotFoundError,
     UnauthenticatedError,
     UnavailableError,
 )
+from service.storage import Storage
 
 router = APIRouter(
     prefix="/v1/videos/{video_id}",
@@ -89,7 +92,7 @@ def read_content(
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size_bytes}"
     is_head = request.method == "HEAD"
     return StreamingResponse(
-        () if is_head else state.storage.open_blob_range(video.sha256, start, stop),
+        () if is_head else _open_part(state.storage, record, start, stop),
         HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK,
         headers,
         media_type=MEDIA_TYPES.get(video.container or "", UNKNOWN_TYPE),
@@ -123,6 +126,17 @@ def read_segment_thumbnail(
         segment.derived, segment.thumbnail_offset, segment.thumbnail_bytes
     )
     return Response(picture, media_type="image/jpeg", headers={**HEADERS, "ETag": etag})
+
+
+def _open_part(storage: Storage, record: VideoRecord, start: int, stop: int) -> Iterator[bytes]:
+    try:
+        return storage.open_blob_range(record.video.sha256, start, stop)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"The file of video {record.video.id} is missing from the storage. Upload it again, or "
+            "ask the admin: `reelseek audit` names what is missing.",
+            reason="file_missing",
+        ) from error
 
 
 def disposition(file_name: str) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.storage import names
 from tests import factories
 from tests.acceptance.api_server import send_video
 from tests.acceptance.test_api_errors import check_problem
@@ -167,3 +168,16 @@ def test_the_same_content_can_come_again_after_a_delete(api, client, video_bytes
     assert again.json()["id"] != first["id"]
     api.ingest(again.json(), seed=3)
     assert client.get(f"{again.json()['links']['self']}/content").content == video_bytes
+
+
+def test_a_file_that_is_missing_is_said_and_mended_by_uploading_it_again(api, client, video_bytes):
+    video = send_video(client, video_bytes).json()
+    own = video["links"]["self"]
+    sha256 = client.get(own).json()["sha256"]
+    (api.settings.data_dir / names.blob_name(sha256)).unlink()
+
+    problem = check_problem(client.get(f"{own}/content"), 404, "file_missing")
+
+    assert "reelseek audit" in problem["detail"]
+    assert send_video(client, video_bytes).json()["id"] == video["id"]
+    assert client.get(f"{own}/content").content == video_bytes
