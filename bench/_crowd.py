@@ -28,7 +28,8 @@ CLOSING = f"\r\n--{BOUNDARY}--\r\n".encode()
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 PADDING_BYTES = 32
 SLOW_BYTES_PER_S = 4096
-SLOW_PADDING_BYTES = 1024 * 1024
+SLOW_PADDING_BYTES = (256 * 1024, 1792 * 1024)
+"""Of different lengths, or all that began together would end at one moment."""
 
 
 @dataclass
@@ -100,7 +101,8 @@ class Crowd:
         """Upload one video after the other, each for minutes."""
         wire = Wire(self._server.port, self._server.headers)
         while True:
-            body = OPENING + another(self._video, SLOW_PADDING_BYTES) + CLOSING
+            padding = random.randint(*SLOW_PADDING_BYTES)
+            body = OPENING + another(self._video, padding) + CLOSING
             await self._count("slow upload", self._drip(wire, body))
 
     async def watch(self, path: str) -> None:

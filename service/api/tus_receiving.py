@@ -9,13 +9,12 @@ from fastapi import Request
 
 from service.api.state import State
 from service.api.tus_headers import Checksum
-from service.api.uploads import received_chunks
+from service.api.uploads import FLUSH_BYTES, received_chunks
 from service.catalog.upload_tables import ResumableUpload
 from service.errors import PayloadTooLargeError
 from service.resumable import Resumables
 from service.storage import Staging
 
-FLUSH_BYTES = 256 * 1024
 PIECE_S = 30.0
 """A slow line's piece ends after so long: what came is safe then."""
 

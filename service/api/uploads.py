@@ -32,8 +32,8 @@ from service.metadata import parse_metadata
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
-FLUSH_BYTES = 256 * 1024
-"""What is held of each upload in memory: hundreds come at once."""
+FLUSH_BYTES = 64 * 1024
+"""What is held of each upload in memory: hundreds come at once, and slow ones hold it for long."""
 OVERHEAD_BYTES = METADATA_LIMIT_BYTES + 16 * 1024
 """What a multipart body may hold beside the file."""
 FILE_SCHEMA = {"type": "string", "contentMediaType": "application/octet-stream"}

@@ -104,6 +104,17 @@ def test_a_silent_upload_is_told_so_and_leaves_nothing(api, connect):
     assert not list((api.settings.data_dir / "staging").iterdir())
 
 
+def test_what_came_of_a_slow_upload_waits_on_disk_not_in_memory(api, connect):
+    slow = connect(UPLOAD)
+    slow.sendall(bytes(100_000))
+
+    def is_on_disk() -> bool:
+        slow.sendall(b"1")  # not silent, but slow
+        return sum(one.stat().st_size for one in (api.settings.data_dir / "staging").iterdir()) > 0
+
+    poll(is_on_disk, within_s=WITHIN_S)
+
+
 def test_an_upload_that_drips_is_ended(connect):
     dripping = connect(UPLOAD)
     told = b""
