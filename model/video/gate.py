@@ -43,7 +43,7 @@ MAX_STREAMS = 128
 """More than any recording or broadcast has; FFmpeg prepares a decoder for each."""
 MAX_FRAME_RATE = 1000
 PIXEL_ASPECTS = (1 / 16, 16)
-TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) is invalid")
+TOO_LARGE = re.compile(r"Picture size ([1-9]\d*)x([1-9]\d*) is invalid")
 
 
 @dataclass(frozen=True, kw_only=True)
