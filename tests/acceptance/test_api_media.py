@@ -2,10 +2,10 @@
 
 import pytest
 
-from service.storage import names
 from tests import factories
 from tests.acceptance.api_server import send_video
 from tests.acceptance.test_api_errors import check_problem
+from tests.stored_files import blob_path
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_file_that_is_missing_is_said_and_mended_by_uploading_it_again(api, cl
     video = send_video(client, video_bytes).json()
     own = video["links"]["self"]
     sha256 = client.get(own).json()["sha256"]
-    (api.settings.data_dir / names.blob_name(sha256)).unlink()
+    blob_path(api.state.storage, sha256).unlink()
 
     problem = check_problem(client.get(f"{own}/content"), 404, "file_missing")
 
