@@ -20,7 +20,8 @@ from tests.hostile_servers import running_server
 
 KILLS = int(os.environ.get("REELSEEK_FAULT_IMPORT_KILLS", "3"))
 SEED = int(os.environ.get("REELSEEK_FAULT_SEED", "1"))
-FILES = 3 * KILLS + 1
+FILES = 4 * KILLS + 1
+"""No courier settles more than four before it is killed."""
 PIECES = 10
 
 pytestmark = [
@@ -65,7 +66,7 @@ def test_an_import_that_is_killed_takes_each_file_once(sessions, sender, setting
             sessions, sender, settings, Wanted(addresses=addresses), owner="tests"
         )
         for number in range(KILLS):
-            before = len(server.seen)
+            before = count_settled(sessions)
             with running_worker(settings, tmp_path / f"{number}.log"):
                 wait_for(lambda n=before: count_settled(sessions) > n)
                 time.sleep(draw.uniform(0, 0.8))
