@@ -3,10 +3,12 @@
 The data folder lies on a small file system in memory, which only root can mount.
 """
 
+import ctypes
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ MIB = 1024 * 1024
 SIZE_BYTES = 96 * MIB
 RESERVE_BYTES = 24 * MIB
 WITHIN_S = 120.0
+# From linux/sched.h and linux/mount.h.
+CLONE_NEWNS = 0x00020000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
 SETTINGS = {
     "REELSEEK_DISK_RESERVE_BYTES": str(RESERVE_BYTES),
     "REELSEEK_DEVICE": "cpu",
@@ -32,12 +38,36 @@ def disk(tmp_path):
     if os.geteuid() != 0:
         message = "only root can mount a small file system"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", folder]
-    subprocess.run(mount, check=True)
-    try:
+    with own_mounts():
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", folder]
+        subprocess.run(mount, check=True)
         yield folder
+
+
+@contextmanager
+def own_mounts() -> Iterator[None]:
+    """What is mounted inside is seen by this thread and its children alone, and goes with them.
+
+    So a test that is killed leaves no mount behind, which nobody could remove a folder around.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(name: str, *arguments: object) -> None:
+        if getattr(libc, name)(*arguments) != 0:
+            raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+    folder = Path.cwd()
+    before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        call("unshare", CLONE_NEWNS)
+        try:
+            call("mount", None, b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)
+            yield
+        finally:
+            call("setns", before, CLONE_NEWNS)
+            os.chdir(folder)  # setns went to the root folder
     finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+        os.close(before)
 
 
 @pytest.fixture
