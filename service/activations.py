@@ -91,14 +91,7 @@ def request_activation(
     def work(session: Session) -> Requested:
         version = model_queries.get_version(session, model_version_id)
         _check_usable(version, registry)
-        generations = activation_queries.lock_generations(session)
-        active = _first(generations, GenerationState.ACTIVE)
-        if active is not None and active.model_version_id == version.id:
-            raise ConflictError(
-                f"{version.name!r} is what is searched already.", reason="already_active"
-            )
-        activation_queries.refuse_if_running(session)
-        kept = _first(generations, GenerationState.KEPT, of=version)
+        active, kept = _lock_for(session, version)
         activation, job = activation_queries.add_activation(
             session,
             model_version_id=version.id,
@@ -234,6 +227,24 @@ def _check_usable(version: ModelVersion, registry: Registry) -> None:
             f"The files of the model {version.name!r} are not on this machine any more.",
             reason="model_gone",
         )
+
+
+def _lock_for(
+    session: Session, version: ModelVersion
+) -> tuple[Generation | None, Generation | None]:
+    """Lock all generations; return the one that is searched, and the version's if one is kept.
+
+    Raises:
+        ConflictError: the version is what is searched, or another activation is open.
+    """
+    generations = activation_queries.lock_generations(session)
+    active = _first(generations, GenerationState.ACTIVE)
+    if active is not None and active.model_version_id == version.id:
+        raise ConflictError(
+            f"{version.name!r} is what is searched already.", reason="already_active"
+        )
+    activation_queries.refuse_if_running(session)
+    return active, _first(generations, GenerationState.KEPT, of=version)
 
 
 def _first(

@@ -52,6 +52,30 @@ from service.settings import Settings
 from service.storage import media_origin
 
 WEB = Path(__file__).parent / "web"
+ROUTES = (
+    uploads,
+    batch,
+    tus,
+    videos,
+    media,
+    captions,
+    search,
+    explain,
+    feedback,
+    jobs,
+    tunings,
+    models,
+    activations,
+    evaluations,
+    session,
+    keys,
+    audit_events,
+    imports,
+    webhooks,
+    system,
+    replicas,
+    reference,
+)
 THREADS = 100
 """Routes that may run at once; searches and uploads have threads of their own."""
 DESCRIPTION = "Self-hosted search for moments in your own videos, by what happens in them."
@@ -93,30 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     cors.install(app, settings)
     app.add_middleware(HostGuard, settings=settings)
     app.add_middleware(RequestContext, metrics=metrics, headers=SecurityHeaders(settings))
-    for routes in (
-        uploads,
-        batch,
-        tus,
-        videos,
-        media,
-        captions,
-        search,
-        explain,
-        feedback,
-        jobs,
-        tunings,
-        models,
-        activations,
-        evaluations,
-        session,
-        keys,
-        audit_events,
-        imports,
-        webhooks,
-        system,
-        replicas,
-        reference,
-    ):
+    for routes in ROUTES:
         app.include_router(routes.router)
     app.include_router(page.make_router(WEB, media_origin=media_origin(settings)))
     return app

@@ -106,19 +106,11 @@ def accept(
             alongside(session, accepted)
         return accepted, jobs
 
-    def work(session: Session) -> tuple[Accepted, list[Job]]:
-        if idempotency is None:
-            return catalog(session)
-        earlier = session.get(IdempotencyKey, (idempotency.owner, idempotency.key))
-        if earlier is not None:
-            return _same_answer(earlier, upload.digest), []
-        accepted, jobs = catalog(session)
-        session.add(_answered(idempotency, upload, accepted))
-        return accepted, jobs
-
     try:
         storage.send_ahead(upload.staged)
-        accepted, new_jobs = in_transaction(sessions, work)
+        accepted, new_jobs = in_transaction(
+            sessions, lambda session: _once(session, idempotency, upload, catalog)
+        )
     finally:
         upload.staged.discard()
     for job in new_jobs:
@@ -130,6 +122,23 @@ class Count(Protocol):
     """Counts an upload for a quota, or refuses it."""
 
     def __call__(self, session: Session, *, is_new: bool) -> None: ...
+
+
+def _once(
+    session: Session,
+    token: IdempotencyToken | None,
+    upload: Upload,
+    catalog: Callable[[Session], tuple[Accepted, list[Job]]],
+) -> tuple[Accepted, list[Job]]:
+    """Catalog an upload, unless a request with the same token did: then return its answer."""
+    if token is None:
+        return catalog(session)
+    earlier = session.get(IdempotencyKey, (token.owner, token.key))
+    if earlier is not None:
+        return _same_answer(earlier, upload.digest), []
+    accepted, jobs = catalog(session)
+    session.add(_answered(token, upload, accepted))
+    return accepted, jobs
 
 
 def _catalog(

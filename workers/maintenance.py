@@ -6,8 +6,7 @@ import time
 import structlog
 from sqlalchemy.orm import Session
 
-from service.catalog import job_queries
-from service.catalog.job_queries import forget_sent
+from service.catalog import job_queries, message_queries
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job
 from service.errors import StorageUnavailableError
@@ -106,13 +105,13 @@ def send_lost_jobs(resources: Resources) -> int:
     """Send jobs again that wait for long, or whose worker went silent; return how many."""
 
     def take_due(session: Session) -> list[Job]:
-        due = job_queries.due_jobs(
+        due = message_queries.due_jobs(
             session,
             first_after_s=resources.settings.sweep_every_s,
             lease_s=resources.settings.job_lease_s,
         )
         if due:
-            job_queries.mark_sent(session, [job.id for job in due])
+            message_queries.mark_sent(session, [job.id for job in due])
         return due
 
     due = in_transaction(resources.sessions, take_due)
@@ -120,7 +119,10 @@ def send_lost_jobs(resources: Resources) -> int:
         if not resources.sender.send(TASK_OF[job.kind], job.id):
             # the broker is away: the next sweep tries again, not the one a minute from now
             unsent = [each.id for each in due[number:]]
-            in_transaction(resources.sessions, lambda session: forget_sent(session, unsent))  # noqa: B023
+            in_transaction(
+                resources.sessions,
+                lambda session: message_queries.forget_sent(session, unsent),  # noqa: B023
+            )
             return number
         log.info("job_sent_again", job_id=str(job.id), attempts=job.attempts)
     return len(due)

@@ -9,7 +9,7 @@ from celery import current_task
 from sqlalchemy.exc import DBAPIError
 
 from service import tracing
-from service.catalog import job_queries
+from service.catalog import job_queries, message_queries
 from service.catalog.job_queries import LostLeaseError
 from service.catalog.session import in_transaction, is_disk_full
 from service.catalog.tables import Job, JobKind, JobState
@@ -106,7 +106,7 @@ def run_in_line(kind: JobKind, work: Work, resources: Resources) -> None:
     tried: set[UUID] = set()
     while not resources.must_stop and not resources.is_stopping:
         with resources.reads() as session:
-            job_id = job_queries.oldest_waiting(
+            job_id = message_queries.oldest_waiting(
                 session, kind, but=tried, lease_s=resources.settings.job_lease_s
             )
         if job_id is None:

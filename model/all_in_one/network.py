@@ -120,13 +120,17 @@ class AllInOne(nn.Module):
         self.pooler = Pooler(width=width)
         if has_mlm_head:
             self.mlm_score = MaskedLanguageHead(width=width, vocabulary=vocabulary)
-        if has_matching_head:
-            self.itm_score = MatchingHead(width=width)
-        if has_rank_head:
-            self.rank_output = nn.Linear(width, 1)
-        self.has_rank_head = has_rank_head
+        self._add_pair_heads(width, matches=has_matching_head, ranks=has_rank_head)
         self._add_joint_space(width, projection, has_joint_heads=has_joint_heads, dropout=dropout)
         self.word_meanings = WordMeanings(rows=lexicon, width=projection) if lexicon else None
+
+    def _add_pair_heads(self, width: int, *, matches: bool, ranks: bool) -> None:
+        """Add what judges how well a text and a clip go together."""
+        if matches:
+            self.itm_score = MatchingHead(width=width)
+        if ranks:
+            self.rank_output = nn.Linear(width, 1)
+        self.has_rank_head = ranks
 
     def _add_joint_space(
         self, width: int, projection: int, *, has_joint_heads: bool, dropout: float

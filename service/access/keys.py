@@ -21,8 +21,9 @@ from service.access.principals import (
 from service.audit_log import Actor
 from service.catalog import access_queries
 from service.catalog.access_queries import KeyRow
+from service.catalog.door_tables import ApiKey
 from service.catalog.session import Sessions, in_transaction
-from service.catalog.tables import ApiKey, utc_now
+from service.catalog.tables import utc_now
 from service.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from service.settings import Settings
 

@@ -17,7 +17,7 @@ from service.api.auditing import actor_of
 from service.api.deps import KeyAdmin, ReadSessionDep, StateDep
 from service.api.once import ONCE, SHOWS_A_SECRET
 from service.api.schemas import INTEGER_LIMIT, Body, Storable
-from service.catalog.tables import ApiKey
+from service.catalog.door_tables import ApiKey
 from service.errors import (
     ConflictError,
     ForbiddenError,

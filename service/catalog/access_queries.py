@@ -11,7 +11,8 @@ from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.blob_queries import insert_of
-from service.catalog.tables import ApiKey, LoginToken, Secret, utc_now
+from service.catalog.door_tables import ApiKey, LoginToken, Secret
+from service.catalog.tables import utc_now
 
 
 class TokenPurpose(StrEnum):

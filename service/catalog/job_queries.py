@@ -1,6 +1,6 @@
 """Jobs: who may work on what, and until when. Locks are taken in the order job, video, counter."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, or_, select, update
@@ -82,7 +82,7 @@ def claim_job(
     """
     job = session.scalar(
         update(Job)
-        .where(Job.id == job_id, _waits(lease_s), Job.attempts < max_attempts)
+        .where(Job.id == job_id, waits(lease_s), Job.attempts < max_attempts)
         .values(
             state=JobState.RUNNING,
             fence=Job.fence + 1,
@@ -248,72 +248,6 @@ def fail_poisoned_jobs(
     return [job for job in poisoned if job.state is JobState.FAILED]
 
 
-def due_jobs(
-    session: Session,
-    *,
-    limit: int = 20,
-    first_after_s: float = 5.0,
-    again_after_s: float = 60.0,
-    lease_s: float = LEASE_S,
-) -> list[Job]:
-    """Return jobs whose message seems lost: waiting for a while, or with a lease that is over.
-
-    Only the oldest few of each kind are looked at and none is sent often, so that a long queue
-    does not breed messages faster than workers read them; those of one kind, which may have to
-    wait for hours, hide none of another.
-
-    Args:
-        session: any session.
-        limit: how many of the oldest open jobs of each kind are looked at.
-        first_after_s: age from which a job is sent again for the first time.
-        again_after_s: time between two messages for the same job.
-        lease_s: how long workers hold a job without a word.
-    """
-    oldest = [
-        select(Job.id)
-        .where(Job.kind == kind, _waits(lease_s))
-        .order_by(Job.created_at)
-        .limit(limit)
-        for kind in JobKind
-    ]
-    is_old = or_(
-        Job.created_at < database_time(-first_after_s),
-        Job.created_at > database_time(again_after_s),  # the clock was set back
-    )
-    was_not_sent = and_(Job.sent_at.is_(None), is_old)
-    is_sent_long_ago = or_(
-        Job.sent_at < database_time(-again_after_s),
-        Job.sent_at > database_time(again_after_s),
-    )
-    was_sent_before_it_ran = Job.sent_at < Job.lease_until
-    return list(
-        session.scalars(
-            select(Job)
-            .where(or_(*(Job.id.in_(some) for some in oldest)))
-            .where(or_(was_not_sent, is_sent_long_ago, was_sent_before_it_ran))
-            .order_by(Job.created_at)
-        )
-    )
-
-
-def oldest_waiting(
-    session: Session, kind: JobKind, *, but: Collection[UUID], lease_s: float = LEASE_S
-) -> UUID | None:
-    """Return the job of a kind that waits for longest, whatever was sent for it."""
-    found = select(Job.id).where(Job.kind == kind, _waits(lease_s), Job.id.not_in(list(but)))
-    return session.scalar(found.order_by(Job.created_at, Job.id).limit(1))
-
-
-def mark_sent(session: Session, job_ids: Iterable[UUID]) -> None:
-    """Remember that messages were sent for these jobs."""
-    session.execute(update(Job).where(Job.id.in_(list(job_ids))).values(sent_at=database_time()))
-
-
-def forget_sent(session: Session, job_ids: Iterable[UUID]) -> None:
-    """Take it back that messages were sent: the broker did not take them."""
-    session.execute(update(Job).where(Job.id.in_(list(job_ids))).values(sent_at=None))
-
-
 def lock_jobs_of(session: Session, video_id: UUID) -> Sequence[Job]:
     """Lock all jobs of a video; who will lock the video itself must do this first."""
     return session.scalars(
@@ -325,6 +259,12 @@ def running_work(session: Session) -> set[tuple[UUID, int]]:
     """Return (job id, fence) of everything that is being worked on."""
     rows = session.execute(select(Job.id, Job.fence).where(Job.state == JobState.RUNNING))
     return {(job_id, fence) for job_id, fence in rows}
+
+
+def waits(lease_s: float) -> ColumnElement[bool]:
+    """Nobody works on a job: it is queued and due, or the lease of whoever had it is over."""
+    is_due = or_(Job.not_before.is_(None), Job.not_before <= database_time())
+    return or_(and_(Job.state == JobState.QUEUED, is_due), _is_abandoned(lease_s))
 
 
 def _give_up(session: Session, job: Job, *, reason: str, detail: str) -> None:
@@ -387,12 +327,6 @@ def _set_video_state(session: Session, job: Job, before: VideoState, after: Vide
         .where(Video.id == job.subject_id, Video.version == job.version, Video.state == before)
         .values(state=after, updated_at=database_time())
     )
-
-
-def _waits(lease_s: float) -> ColumnElement[bool]:
-    """Nobody works on it: it is queued and due, or the lease of whoever had it is over."""
-    is_due = or_(Job.not_before.is_(None), Job.not_before <= database_time())
-    return or_(and_(Job.state == JobState.QUEUED, is_due), _is_abandoned(lease_s))
 
 
 def _is_abandoned(lease_s: float) -> ColumnElement[bool]:

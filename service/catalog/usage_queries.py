@@ -7,9 +7,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from service.catalog.blob_queries import insert_of
-from service.catalog.door_tables import Usage
+from service.catalog.door_tables import ApiKey, Usage
 from service.catalog.job_queries import OPEN
-from service.catalog.tables import ApiKey, Blob, BlobState, Job, JobKind, Video, VideoState
+from service.catalog.tables import Blob, BlobState, Job, JobKind, Video, VideoState
 
 
 def add_usage(session: Session, owner: str, kind: str, window: str, amount: int) -> int:

@@ -13,9 +13,9 @@ from rich.table import Table
 from service import access, audit_log
 from service.access import Limits, NewKey, Scope
 from service.catalog.audit_log_queries import list_events
-from service.catalog.door_tables import AuditEvent
+from service.catalog.door_tables import ApiKey, AuditEvent
 from service.catalog.session import Sessions, make_engine, make_sessions
-from service.catalog.tables import ApiKey, utc_now
+from service.catalog.tables import utc_now
 from service.cli.client import UrlOption, local_address
 from service.cli.console import (
     CliError,

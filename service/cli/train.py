@@ -9,6 +9,18 @@ from model.tuning.choices import Choices, RecipeName, TuningError
 from service.cli.console import CliError, Exit, JsonOption, err, escape, out, print_json
 from service.cli.model_registry import bundle_in_use
 from service.cli.roots import load_settings
+from service.cli.tuning_options import (
+    BatchOption,
+    BundleOption,
+    FrozenOption,
+    LearningRateOption,
+    MicroBatchOption,
+    RecomputeOption,
+    SeedOption,
+    StepsOption,
+    TextLearningRateOption,
+    WordDropoutOption,
+)
 from service.errors import NotFoundError
 from service.registry import Registry
 from service.settings import Settings
@@ -33,38 +45,20 @@ def train(
     *,
     videos: Annotated[Path, typer.Option(help="Folder with the videos.")],
     to: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="NAME_OR_FOLDER",
-            help="Start from it; from what is searched if unset.",
-        ),
-    ] = None,
+    source: BundleOption = None,
     recipe: Annotated[RecipeName, typer.Option(help="What is learned.")] = "native",
-    steps: Annotated[int | None, typer.Option(min=1, help="By the pairs if unset.")] = None,
+    steps: StepsOption = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="How often every pair is seen, in place of --steps.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="Pairs a step, in all.")] = None,
-    micro_batch: Annotated[
-        int | None, typer.Option(min=1, help="Pairs that fit at a time; same result, less memory.")
-    ] = None,
-    recompute: Annotated[
-        bool, typer.Option("--recompute", help="Run blocks twice: slower, far less memory.")
-    ] = False,
-    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="After warm-up.")] = None,
-    text_learning_rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Of the words' table and the text layers.")
-    ] = None,
-    freeze: Annotated[
-        list[str] | None,
-        typer.Option(help="What does not learn: video, text, or how names of weights begin."),
-    ] = None,
-    word_dropout: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Largest share of words that a text may lose.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Draws all that is random.")] = 0,
+    batch: BatchOption = None,
+    micro_batch: MicroBatchOption = None,
+    recompute: RecomputeOption = False,
+    learning_rate: LearningRateOption = None,
+    text_learning_rate: TextLearningRateOption = None,
+    freeze: FrozenOption = None,
+    word_dropout: WordDropoutOption = None,
+    seed: SeedOption = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
@@ -86,7 +80,7 @@ def train(
             frozen=tuple(freeze or ()),
             micro_batch=micro_batch,
             recomputes_blocks=recompute,
-            word_dropout=word_dropout,
+            word_dropout=word_dropout or 0.0,
             seed=seed,
         )
     except TuningError as error:

@@ -1,7 +1,7 @@
 """`tune` and `tunings`: start a tuning run, watch it, list what there was, cancel one."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -9,6 +9,21 @@ import typer
 from service.catalog.tuning_tables import Policy
 from service.cli.client import Api, KeyOption, UrlOption, open_api
 from service.cli.console import CliError, Exit, JsonOption, command_name, err, out, print_json
+from service.cli.tuning_options import (
+    BatchOption,
+    FrozenOption,
+    HoldOutOption,
+    LearningRateOption,
+    MicroBatchOption,
+    ModelOption,
+    RecipeOption,
+    SeedOption,
+    ShareOption,
+    SourcesOption,
+    StepsOption,
+    TextLearningRateOption,
+    WordDropoutOption,
+)
 from service.cli.tuning_view import print_dry_run, print_report, print_tunings, watch
 from service.pairs import HoldOut, PairSource
 
@@ -19,42 +34,23 @@ TuningId = Annotated[UUID, typer.Argument(metavar="ID", help="As `tunings list` 
 
 def tune(
     *,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="MODEL", help="Start from it; from what is searched if unset."
-        ),
-    ] = None,
+    source: ModelOption = None,
     name: Annotated[str | None, typer.Option(help="Of the model that comes out.")] = None,
-    recipe: Annotated[
-        Literal["native", "clover"] | None, typer.Option(help="What is learned; native if unset.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="By the pairs if unset.")] = None,
+    recipe: RecipeOption = None,
+    steps: StepsOption = None,
     epochs: Annotated[float | None, typer.Option(min=1, help="In place of --steps.")] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="Pairs a step.")] = None,
-    micro_batch: Annotated[
-        int | None, typer.Option(min=1, help="Pairs that fit into memory at a time.")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="After warm-up.")] = None,
-    text_learning_rate: Annotated[
-        float | None, typer.Option(help="Of the parts that read text.")
-    ] = None,
-    frozen: Annotated[
-        list[str] | None, typer.Option(help="Not trained: video, text, or a prefix. Repeatable.")
-    ] = None,
-    word_dropout: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Largest share of words that texts lose.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws all that is random.")] = 0,
-    held_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share that is kept to measure on.")
-    ] = 0.2,
-    hold_out: Annotated[HoldOut, typer.Option(help="What is kept.")] = HoldOut.VIDEOS,
+    batch: BatchOption = None,
+    micro_batch: MicroBatchOption = None,
+    learning_rate: LearningRateOption = None,
+    text_learning_rate: TextLearningRateOption = None,
+    frozen: FrozenOption = None,
+    word_dropout: WordDropoutOption = None,
+    seed: SeedOption = 0,
+    held_out: ShareOption = 0.2,
+    hold_out: HoldOutOption = HoldOut.VIDEOS,
     video: Annotated[list[UUID] | None, typer.Option(help="Only these videos. Repeatable.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only videos with it. Repeatable.")] = None,
-    only: Annotated[
-        list[PairSource] | None, typer.Option("--source", help="Only such pairs. Repeatable.")
-    ] = None,
+    only: SourcesOption = None,
     policy: Annotated[Policy, typer.Option(help="Activate it by itself?")] = Policy.MANUAL,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would take.")
@@ -83,11 +79,7 @@ def tune(
         "seed": seed,
         "held_out_share": held_out,
         "hold_out": hold_out,
-        "filter": {
-            "video_ids": None if video is None else [str(each) for each in video],
-            "tags": tag,
-            "sources": only,
-        },
+        "filter": _filter(video, tag, only),
         "policy": policy,
     }
     with open_api(url, key) as api:
@@ -159,6 +151,14 @@ def cancel_tuning(tuning_id: TuningId, *, url: UrlOption = None, key: KeyOption 
     with open_api(url, key) as api:
         api.post(f"/v1/tunings/{tuning_id}/cancel", {})
     out.print("Cancelled.")
+
+
+def _filter(
+    videos: list[UUID] | None, tags: list[str] | None, sources: list[PairSource] | None
+) -> dict[str, Any]:
+    """Return which pairs are wanted, as the API takes it."""
+    video_ids = None if videos is None else [str(each) for each in videos]
+    return {"video_ids": video_ids, "tags": tags, "sources": sources}
 
 
 def _find_model(api: Api, wanted: str) -> str:

@@ -9,8 +9,9 @@ from sqlalchemy import func, select, update
 
 from service import idempotency
 from service.api.once import Once
+from service.catalog.door_tables import ApiKey
 from service.catalog.session import in_transaction, last_word
-from service.catalog.tables import ApiKey, IdempotencyKey, KeyState, utc_now
+from service.catalog.tables import IdempotencyKey, KeyState, utc_now
 from service.errors import ConflictError
 from service.idempotency import IdempotencyToken, KeptAnswer, Reservation
 from tests.acceptance.test_api_errors import check_problem

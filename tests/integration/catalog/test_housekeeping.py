@@ -9,9 +9,10 @@ from sqlalchemy import func, select, update
 
 from service import housekeeping, videos
 from service.access import make_login_token
+from service.catalog.door_tables import LoginToken
 from service.catalog.job_queries import claim_job
 from service.catalog.session import in_transaction
-from service.catalog.tables import Blob, BlobState, IdempotencyKey, LoginToken, utc_now
+from service.catalog.tables import Blob, BlobState, IdempotencyKey, utc_now
 from service.idempotency import IdempotencyToken
 from tests.factories import derive, ingest, stage
 from tests.stored_files import blob_path, blob_paths, derived_paths

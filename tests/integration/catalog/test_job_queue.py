@@ -10,15 +10,14 @@ from service.catalog import job_queries
 from service.catalog.job_queries import (
     LostLeaseError,
     claim_job,
-    due_jobs,
     fail_job,
     fail_poisoned_jobs,
     get_job,
-    mark_sent,
     release_job,
     renew_lease,
     requeue_job,
 )
+from service.catalog.message_queries import due_jobs, mark_sent
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobKind, JobState, Video, VideoState, utc_now
 from service.errors import NotFoundError

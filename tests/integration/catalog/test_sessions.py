@@ -9,8 +9,8 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.catalog.clock import database_time
+from service.catalog.door_tables import Secret
 from service.catalog.session import allow_idling, in_transaction, make_engine, make_sessions
-from service.catalog.tables import Secret
 
 
 def keep(session, name):

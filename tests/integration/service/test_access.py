@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from service import access
 from service.access import Scope
-from service.catalog.tables import ApiKey, LoginToken
+from service.catalog.door_tables import ApiKey, LoginToken
 from service.errors import ForbiddenError, InvalidInputError, NotFoundError, UnauthenticatedError
 
 

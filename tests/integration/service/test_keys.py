@@ -11,8 +11,8 @@ from service import access, audit_log
 from service.access import Limits
 from service.api.key_use import KeyUse
 from service.audit_log import Actor
-from service.catalog.door_tables import AuditEvent
-from service.catalog.tables import ApiKey, utc_now
+from service.catalog.door_tables import ApiKey, AuditEvent
+from service.catalog.tables import utc_now
 from service.errors import (
     BadRequestError,
     ConflictError,

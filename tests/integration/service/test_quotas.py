@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select, update
 
 from service import access
-from service.catalog.door_tables import Usage
-from service.catalog.tables import ApiKey, Job, JobState, Video
+from service.catalog.door_tables import ApiKey, Usage
+from service.catalog.tables import Job, JobState, Video
 from service.errors import StorageFullError, TooManyRequestsError, UnavailableError
 from service.quotas import UPLOAD_BYTES_PER_DAY, Quotas, forget_old_usage
 
