@@ -3,13 +3,16 @@
 import random
 import threading
 import time
+from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 
 import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from service.catalog import delivery_queries
+from service.catalog import webhook_rest_queries as rest
 from service.catalog.delivery_queries import Sent
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, utc_now
@@ -26,12 +29,37 @@ WAITS_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0)
 JITTER = 0.2
 """Share by which a wait is longer or shorter, so that what failed together is spread."""
 GONE = 410
+AWAY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+"""With what servers say that they take nothing now, beside 5xx."""
+MARGIN_S = 5.0
+"""A turn is longer than the longest try, so that there is one try at a time."""
 ANSWER_BYTES = 64 * 1024
 LOOK_EVERY_S = 1.0
 AT_ONCE = 200
 """Messages that one look wakes couriers for."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What came of one try, and of the webhook.
+
+    Attributes:
+        sent: what is kept of it.
+        is_taken: the webhook took the message.
+        retry_after_s: when it wants to be told again, if it said so.
+    """
+
+    sent: Sent
+    is_taken: bool
+    retry_after_s: int | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the webhook would have taken no other message either."""
+        status = self.sent.status
+        return status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in AWAY
 
 
 def deliver(job: Job, lease: Lease, resources: Resources) -> None:
@@ -48,34 +76,41 @@ def deliver(job: Job, lease: Lease, resources: Resources) -> None:
         nothing = Sent(status=delivery.status, detail="The webhook is disabled or deleted.")
         commit(partial(delivery_queries.commit_given_up, sent=nothing, is_tried=False))
         return
+    turn_s = resources.settings.webhook_timeout_s + MARGIN_S
+    is_failing = webhook.failures > 0
+    if is_failing and not in_transaction(
+        resources.sessions, lambda session: rest.take_turn(session, webhook.id, for_s=turn_s)
+    ):
+        commit(partial(delivery_queries.commit_resting, webhook=webhook))
+        return
     lease.check()
-    sent, is_taken, retry_after_s = send(delivery, webhook, resources.settings)
-    if is_taken:
+    tried = send(delivery, webhook, resources.settings)
+    sent = tried.sent
+    in_transaction(resources.sessions, lambda session: _note(session, webhook, tried))
+    if tried.is_taken:
         commit(partial(delivery_queries.commit_delivered, sent=sent))
-    elif sent.status == GONE:
-        commit(partial(delivery_queries.commit_given_up, sent=sent))
-        in_transaction(
-            resources.sessions,
-            lambda session: delivery_queries.disable_webhook(
-                session, webhook.id, reason="It answered 410 Gone."
-            ),
-        )
-    elif delivery.tries >= len(WAITS_S):
+    elif sent.status == GONE or delivery.tries >= len(WAITS_S):
         commit(partial(delivery_queries.commit_given_up, sent=sent))
     else:
-        wait_s = wait_before_next(delivery.tries, retry_after_s)
+        wait_s = wait_before_next(delivery.tries, tried.retry_after_s)
         commit(partial(delivery_queries.commit_retry, sent=sent, wait_s=wait_s))
-    log.info("webhook_told", event_type=delivery.event, status=sent.status, is_taken=is_taken)
+    log.info("webhook_told", event_type=delivery.event, status=sent.status, is_taken=tried.is_taken)
 
 
-def send(
-    delivery: WebhookDelivery, webhook: Webhook, settings: Settings
-) -> tuple[Sent, bool, int | None]:
-    """Send a message once.
+def _note(session: Session, webhook: Webhook, tried: Tried) -> None:
+    """Remember how a webhook is: whether it takes messages, or takes none and is to rest."""
+    if tried.sent.status == GONE:
+        rest.disable_webhook(session, webhook.id, reason="It answered 410 Gone.")
+    elif tried.is_away:
+        rest.note_failure(
+            session, webhook, had_turn=webhook.failures > 0, retry_after_s=tried.retry_after_s
+        )
+    elif webhook.failures:  # it answered, if only to refuse this message
+        rest.note_success(session, webhook.id)
 
-    Returns:
-        What came of it, whether it was taken, and when to try again if the webhook said so.
-    """
+
+def send(delivery: WebhookDelivery, webhook: Webhook, settings: Settings) -> Tried:
+    """Send a message once."""
     policy = Policy.of(allow=settings.outbound_allow, ports=settings.outbound_ports)
     timeout_s = settings.webhook_timeout_s
     limits = Limits(total_s=timeout_s, idle_s=timeout_s, max_bytes=ANSWER_BYTES, redirects=0)
@@ -84,13 +119,13 @@ def send(
     try:
         with Outbound(policy).post(webhook.url, body, limits, headers=headers) as answer:
             detail = None if answer.is_success else f"It answered {answer.status}."
-            return (
-                Sent(status=answer.status, detail=detail),
-                answer.is_success,
-                answer.retry_after_s,
+            return Tried(
+                sent=Sent(status=answer.status, detail=detail),
+                is_taken=answer.is_success,
+                retry_after_s=answer.retry_after_s,
             )
     except OutboundError as error:
-        return Sent(status=None, detail=error.detail), False, None
+        return Tried(sent=Sent(status=None, detail=error.detail), is_taken=False)
 
 
 def _secrets_of(webhook: Webhook) -> list[bytes]:

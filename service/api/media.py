@@ -91,6 +91,8 @@ def read_content(
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{record.size_bytes}"
     is_head = request.method == "HEAD"
+    if is_head and state.storage.blob_size(video.sha256) is None:
+        raise _missing(record)
     return StreamingResponse(
         () if is_head else _open_part(state.storage, record, start, stop),
         HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK,
@@ -132,11 +134,15 @@ def _open_part(storage: Storage, record: VideoRecord, start: int, stop: int) -> 
     try:
         return storage.open_blob_range(record.video.sha256, start, stop)
     except FileNotFoundError as error:
-        raise NotFoundError(
-            f"The file of video {record.video.id} is missing from the storage. Upload it again, or "
-            "ask the admin: `reelseek audit` names what is missing.",
-            reason="file_missing",
-        ) from error
+        raise _missing(record) from error
+
+
+def _missing(record: VideoRecord) -> NotFoundError:
+    return NotFoundError(
+        f"The file of video {record.video.id} is missing from the storage. Upload it again, or "
+        "ask the admin: `reelseek audit` names what is missing.",
+        reason="file_missing",
+    )
 
 
 def disposition(file_name: str) -> str:

@@ -48,6 +48,12 @@ class WebhookOut(BaseModel):
     events: list[str]
     is_enabled: bool
     disabled_reason: str | None = Field(description="Why we disabled it, if we did.")
+    failing_since: datetime | None = Field(
+        description="Since then it took no message; after three days it is disabled."
+    )
+    rests_until: datetime | None = Field(
+        description="It takes nothing, so that nothing is sent to it before."
+    )
     old_secret_until: datetime | None = Field(
         description="Until then the secret from before the last rotation signs, too."
     )

@@ -169,6 +169,8 @@ def _webhook_out(webhook: Webhook) -> WebhookOut:
         events=webhook.events,
         is_enabled=webhook.is_enabled,
         disabled_reason=webhook.disabled_reason,
+        failing_since=webhook.failing_since,
+        rests_until=webhook.rests_until,
         old_secret_until=webhook.old_secret_until,
         created_at=webhook.created_at,
         links=WebhookLinks(self=here, deliveries=f"{here}/deliveries"),

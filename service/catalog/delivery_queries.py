@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
 from service.catalog.job_queries import LostLeaseError, lock_own_job, postpone_job
 from service.catalog.tables import Job, JobKind, JobState, utc_now
+from service.catalog.webhook_queries import Event
+from service.catalog.webhook_rest_queries import IS_RESTED, RESTING
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 
 MAX_DETAIL = 500
@@ -78,29 +80,40 @@ def commit_retry(session: Session, job_id: UUID, fence: int, sent: Sent, *, wait
     postpone_job(session, job_id, fence, wait_s=wait_s, reason="webhook_not_reached", detail=detail)
 
 
-def disable_webhook(session: Session, webhook_id: UUID, *, reason: str) -> None:
-    """Tell a webhook of nothing more until an admin enables it again."""
-    session.execute(
-        update(Webhook)
-        .where(Webhook.id == webhook_id)
-        .values(is_enabled=False, disabled_reason=reason)
+def commit_resting(
+    session: Session, job_id: UUID, fence: int, *, webhook: Webhook, at_least_s: float = 1.0
+) -> None:
+    """Keep a message until its webhook has rested; that is no try.
+
+    Raises:
+        LostLeaseError: the job is not this worker's any more.
+    """
+    until = session.get_one(Webhook, webhook.id, populate_existing=True).rests_until
+    rest_s = (until - utc_now()).total_seconds() if until else 0.0
+    postpone_job(
+        session,
+        job_id,
+        fence,
+        wait_s=max(rest_s, at_least_s),
+        reason=RESTING,
+        detail="The webhook takes nothing; it is tried again after a rest.",
     )
 
 
 def take_unsent(session: Session, *, limit: int) -> list[UUID]:
     """Return the jobs of messages that are due and that no message to a worker was sent for.
 
-    They are marked, so that each is returned once.
+    They are marked, so that each is returned once. Of webhooks that take nothing it is one each,
+    and none while they rest.
     """
-    unsent = (
-        select(Job.id)
-        .where(Job.kind == JobKind.DELIVER, Job.state == JobState.QUEUED, Job.sent_at.is_(None))
-        .where(Job.not_before.is_(None) | (Job.not_before <= database_time()))
-        .order_by(Job.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    found = list(session.scalars(unsent))
+    oldest = _unsent().order_by(Job.created_at).with_for_update(skip_locked=True, of=Job)
+    found = list(session.scalars(oldest.where(Webhook.failures == 0).limit(limit)))
+    failing = select(Webhook.id).where(Webhook.failures > 0, IS_RESTED)
+    for webhook_id in session.scalars(failing).all():
+        of_it = _unsent().where(Webhook.id == webhook_id).limit(1)
+        is_test = WebhookDelivery.event == str(Event.WEBHOOK_TEST)  # somebody looks at that one
+        first = of_it.order_by(is_test.desc(), Job.created_at)
+        found += session.scalars(first.with_for_update(skip_locked=True, of=Job))
     if found:
         session.execute(update(Job).where(Job.id.in_(found)).values(sent_at=database_time()))
     return found
@@ -108,11 +121,19 @@ def take_unsent(session: Session, *, limit: int) -> list[UUID]:
 
 def has_unsent(session: Session) -> bool:
     """Tell whether `take_unsent` would return any."""
-    unsent = select(Job.id).where(
-        Job.kind == JobKind.DELIVER, Job.state == JobState.QUEUED, Job.sent_at.is_(None)
+    sendable = _unsent().where(or_(Webhook.failures == 0, IS_RESTED))
+    return session.scalar(sendable.limit(1)) is not None
+
+
+def _unsent() -> Select[UUID]:
+    """Return what selects the jobs that are due and were not sent, with message and webhook."""
+    return (
+        select(Job.id)
+        .join(WebhookDelivery, WebhookDelivery.id == Job.subject_id)
+        .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
+        .where(Job.kind == JobKind.DELIVER, Job.state == JobState.QUEUED, Job.sent_at.is_(None))
+        .where(Job.not_before.is_(None) | (Job.not_before <= database_time()))
     )
-    due = unsent.where(Job.not_before.is_(None) | (Job.not_before <= database_time()))
-    return session.scalar(due.limit(1)) is not None
 
 
 def forget_deliveries(session: Session, *, older_than_s: float, limit: int = 1000) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
 from service.catalog.job_queries import LEASE_S, waits
-from service.catalog.tables import Job, JobKind
+from service.catalog.tables import Job, JobKind, JobState
 
 
 def due_jobs(
@@ -32,8 +32,13 @@ def due_jobs(
         again_after_s: time between two messages for the same job.
         lease_s: how long workers hold a job without a word.
     """
+    # what couriers have not sent yet they send themselves, and leave that of webhooks that rest
+    is_left = and_(Job.kind == JobKind.DELIVER, Job.state == JobState.QUEUED, Job.sent_at.is_(None))
     oldest = [
-        select(Job.id).where(Job.kind == kind, waits(lease_s)).order_by(Job.created_at).limit(limit)
+        select(Job.id)
+        .where(Job.kind == kind, waits(lease_s), not_(is_left))
+        .order_by(Job.created_at)
+        .limit(limit)
         for kind in JobKind
     ]
     is_old = or_(

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, literal_column, or_, select
+from sqlalchemy import and_, case, delete, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
@@ -136,14 +136,17 @@ def _age_s(moment: datetime | None, now: datetime) -> float:
 
 
 def count_webhooks(session: Session) -> dict[str, int]:
-    """Return how many webhooks are told of events, and how many are not any more."""
-    rows = session.execute(
-        select(Webhook.is_enabled, func.count())
-        .where(Webhook.deleted_at.is_(None))
-        .group_by(Webhook.is_enabled)
+    """Return how many webhooks take what they are told, take nothing now, and are not told."""
+    how_it_is = case(
+        (Webhook.is_enabled.is_(False), literal_column("'disabled'")),
+        (Webhook.failing_since.is_not(None), literal_column("'failing'")),
+        else_=literal_column("'enabled'"),
     )
-    return {"enabled": 0, "disabled": 0} | {
-        "enabled" if is_enabled else "disabled": number for is_enabled, number in rows
+    rows = session.execute(
+        select(how_it_is, func.count()).where(Webhook.deleted_at.is_(None)).group_by(how_it_is)
+    )
+    return {"enabled": 0, "failing": 0, "disabled": 0} | {
+        str(state): number for state, number in rows
     }
 
 
@@ -176,6 +179,13 @@ def failing_webhooks(session: Session) -> list[tuple[UUID, str]]:
         .where(WebhookDelivery.state == DeliveryState.WAITING, WebhookDelivery.tries > 0)
         .group_by(WebhookDelivery.webhook_id)
     )
+    failing = session.execute(
+        select(Webhook.id, Webhook.failing_since).where(
+            Webhook.deleted_at.is_(None), Webhook.failing_since.is_not(None)
+        )
+    )
+    for webhook_id, since in failing:
+        found.setdefault(webhook_id, f"takes nothing since {since:%Y-%m-%d %H:%M} UTC")
     for webhook_id, number in retried:
         found.setdefault(webhook_id, f"{number} messages failed and wait for another try")
     return sorted(found.items(), key=str)

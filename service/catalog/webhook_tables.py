@@ -35,6 +35,11 @@ class Webhook(Base):
     old_secret_until: Mapped[datetime | None]
     is_enabled: Mapped[bool] = mapped_column(default=True)
     disabled_reason: Mapped[str | None] = mapped_column(Text)
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Since it last took a message."""
+    failing_since: Mapped[datetime | None]
+    rests_until: Mapped[datetime | None]
+    """Nothing is sent to it before."""
     created_by: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     deleted_at: Mapped[datetime | None]

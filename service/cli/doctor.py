@@ -22,6 +22,7 @@ CHECKS = (
     server_checks.check_database,
     running_checks.check_clock,
     server_checks.check_broker,
+    server_checks.check_index,
     server_checks.check_api,
     running_checks.check_processes,
     running_checks.check_replicas,

@@ -12,6 +12,8 @@ from service.catalog.session import durability_problems, make_engine
 from service.cli.client import local_address
 from service.cli.console import command_name
 from service.cli.finding import Check, bad, first_line, good, last_line, note
+from service.errors import UnavailableError
+from service.index.milvus_store import MilvusStore
 from service.settings import Settings
 
 WAIT_S = 5.0
@@ -54,6 +56,28 @@ def check_broker(settings: Settings) -> Check:
     except (OSError, BrokerError) as error:
         return bad("Broker", last_line(str(error)), "start it, or correct REELSEEK_BROKER_URL.")
     return good("Broker", "answers")
+
+
+def check_index(settings: Settings) -> Check:
+    """Does the server that holds the index answer, if it is not FAISS in our own processes?"""
+    if settings.milvus_uri is None:
+        return good("Index", "FAISS, in each process that searches")
+    token = settings.milvus_token
+    try:
+        store = MilvusStore(
+            settings.milvus_uri,
+            token="" if token is None else token.get_secret_value(),
+            prefix=settings.milvus_prefix,
+            kind=settings.milvus_index,
+        )
+        try:
+            number = len(store.places())
+        finally:
+            store.close()
+    except UnavailableError as error:
+        mend = "start it, or correct REELSEEK_MILVUS_URI and REELSEEK_MILVUS_TOKEN: searches wait."
+        return bad("Index", error.detail, mend)
+    return good("Index", f"Milvus answers, and holds {number} of our collections")
 
 
 def check_api(settings: Settings) -> Check:

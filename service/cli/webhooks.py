@@ -54,6 +54,8 @@ def list_webhooks(
     table = Table("Id", "Address", "Events", "State", box=None, header_style="bold")
     for one in found:
         state = "enabled" if one["is_enabled"] else f"disabled {one['disabled_reason'] or ''}"
+        if one["failing_since"]:
+            state = f"takes nothing since {one['failing_since'][:19]}"
         row = (one["id"], one["url"], " ".join(one["events"]), state.strip())
         table.add_row(*map(escape, row))
     print_table(table)

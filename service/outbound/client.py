@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from urllib.parse import urljoin
 
@@ -24,6 +25,12 @@ from service.outbound.policy import Policy, Target, parse_url
 USER_AGENT = "reelseek"
 REDIRECTS = {301, 302, 303, 307, 308}
 MAX_RETRY_AFTER_S = 86_400
+
+
+@cache
+def usual_authorities() -> ssl.SSLContext:
+    """Return what checks certificates; it is made once, because reading all of them takes long."""
+    return httpx.create_ssl_context()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +150,7 @@ class Outbound:
     ) -> None:
         self.policy = policy
         self._resolver = resolver
-        self._tls = tls or httpx.create_ssl_context()
+        self._tls = tls or usual_authorities()
 
     @contextmanager
     def get(

@@ -11,6 +11,7 @@ from service.catalog import webhook_queries
 from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import utc_now
 from service.catalog.webhook_queries import EVERY_EVENT, Event
+from service.catalog.webhook_rest_queries import note_success
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 from service.cursors import decode_cursor, encode_cursor
 from service.errors import ConflictError, InvalidInputError
@@ -102,6 +103,10 @@ def change_webhook(
         if changes.is_enabled is not None:
             webhook.is_enabled = changes.is_enabled
             webhook.disabled_reason = None
+        if url is not None or changes.is_enabled is not None:
+            session.flush()
+            note_success(session, webhook_id)  # whatever failed before says nothing now
+            session.refresh(webhook)
         return webhook
 
     return in_transaction(sessions, change)
@@ -142,11 +147,12 @@ def send_test(sessions: Sessions, webhook_id: UUID) -> WebhookDelivery:
     """
 
     def test(session: Session) -> WebhookDelivery:
-        webhook = webhook_queries.get_webhook(session, webhook_id)
+        webhook = webhook_queries.get_webhook(session, webhook_id, lock=True)
         if not webhook.is_enabled:
             raise ConflictError(
                 "The webhook is disabled; enable it first.", reason="webhook_disabled"
             )
+        webhook.rests_until = None  # somebody waits for the answer
         data = {"webhook_id": str(webhook_id)}
         return webhook_queries.add_delivery(session, webhook_id, Event.WEBHOOK_TEST, data)
 

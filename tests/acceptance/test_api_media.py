@@ -176,6 +176,7 @@ def test_a_file_that_is_missing_is_said_and_mended_by_uploading_it_again(api, cl
     sha256 = client.get(own).json()["sha256"]
     blob_path(api.state.storage, sha256).unlink()
 
+    assert client.head(f"{own}/content").status_code == 404
     problem = check_problem(client.get(f"{own}/content"), 404, "file_missing")
 
     assert "reelseek audit" in problem["detail"]

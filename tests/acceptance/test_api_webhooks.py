@@ -38,6 +38,8 @@ def test_a_webhook_is_made_listed_changed_and_deleted(client, make):
         "events": ["video.ready", "video.failed"],
         "is_enabled": True,
         "disabled_reason": None,
+        "failing_since": None,
+        "rests_until": None,
         "old_secret_until": None,
         "created_at": "",
         "links": {"self": here, "deliveries": f"{here}/deliveries"},

@@ -8,13 +8,15 @@ from structlog.testing import capture_logs
 
 from service.catalog.applier_tables import Applied
 from service.catalog.change_queries import begin_epoch
+from service.cli.finding import Outcome
+from service.cli.server_checks import check_index
 from service.errors import UnavailableError
 from service.index.content import content_of
 from service.index.loading import load_view
 from tests.factories import unit_vectors
 from tests.factories_gallery import like, until
 from tests.factories_generations import promote
-from tests.servers import running_milvus
+from tests.servers import free_port, running_milvus
 
 TEXT = "a red circle"
 
@@ -200,3 +202,15 @@ def test_while_milvus_is_away_searches_say_so(make_replica, fill, ask, settings)
         ask(replica, TEXT)
     assert refused.value.reason == "index_unavailable"
     assert replica.figures.num_segments is None
+
+
+def test_doctor_says_whether_milvus_answers(settings):
+    assert check_index(settings).finding == "Milvus answers, and holds 0 of our collections"
+
+    away = settings.model_copy(update={"milvus_uri": f"http://127.0.0.1:{free_port()}"})
+    found = check_index(away)
+
+    assert found.outcome is Outcome.BAD
+    assert "REELSEEK_MILVUS_URI" in found.mend
+    without = check_index(settings.model_copy(update={"milvus_uri": None}))
+    assert without.outcome is Outcome.GOOD

@@ -7,7 +7,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import update
 
-from service.catalog.process_queries import note_run, read_processes, write_process
+from service.catalog.process_queries import (
+    count_webhooks,
+    note_run,
+    read_processes,
+    write_process,
+)
 from service.catalog.process_tables import LastRun, Process
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, utc_now
@@ -118,6 +123,14 @@ def test_webhooks_that_fail_are_named(settings, sessions):
     found = running_checks.check_webhooks(settings)
     assert found.outcome is Outcome.NOTE
     assert f"{webhook.id} 1 messages failed" in found.finding
+
+    change(sessions, Webhook, webhook.id, failing_since=utc_now())
+    assert f"{webhook.id} takes nothing since" in running_checks.check_webhooks(settings).finding
+    with sessions() as session:
+        assert count_webhooks(session) == {"enabled": 0, "failing": 1, "disabled": 0}
+    change(sessions, Webhook, webhook.id, is_enabled=False)
+    with sessions() as session:
+        assert count_webhooks(session) == {"enabled": 0, "failing": 0, "disabled": 1}
 
 
 def test_audits_and_backups_that_are_old_or_bad_are_said(settings, sessions):

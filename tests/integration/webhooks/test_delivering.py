@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -12,9 +13,11 @@ from service.catalog import delivery_queries, webhook_queries
 from service.catalog.clock import database_time
 from service.catalog.ingest_queries import delete_video
 from service.catalog.job_queries import claim_job, fail_job, fail_poisoned_jobs
+from service.catalog.message_queries import due_jobs
 from service.catalog.session import in_transaction
-from service.catalog.tables import Job, JobKind, JobState
+from service.catalog.tables import Job, JobKind, JobState, utc_now
 from service.catalog.webhook_queries import Event, announce
+from service.catalog.webhook_rest_queries import RESTS_S, note_success, take_turn
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 from service.outbound import Policy
 from service.webhooks import managing
@@ -86,10 +89,18 @@ def deliveries_of(sessions):
 
 
 def deliver_all(sessions, resources):
-    """Try whatever waits, without waiting for its time."""
-    in_transaction(sessions, lambda session: session.execute(update(Job).values(not_before=None)))
+    """Try whatever waits, without waiting for its time, or for webhooks to rest."""
+    end_waits(sessions)
     for job in jobs_of(sessions):
         run_job(job.id, deliver, resources)
+
+
+def end_waits(sessions):
+    def work(session):
+        session.execute(update(Job).values(not_before=None))
+        session.execute(update(Webhook).values(rests_until=None))
+
+    in_transaction(sessions, work)
 
 
 def is_signed(headers, body, secret):
@@ -296,6 +307,184 @@ def test_couriers_are_woken_once_for_what_is_due(sessions, resources, add_webhoo
     )
 
     assert [wake(resources), wake(resources)] == [1, 0]
+
+
+def webhook_of(sessions, made):
+    with sessions() as session:
+        return session.get_one(Webhook, made.webhook.id)
+
+
+def away(exchange):
+    exchange.send(503)
+
+
+def test_a_webhook_that_is_away_holds_up_no_other(sessions, resources, server, add_webhook):
+    """One message shows that it is away; then one is tried after each rest, ever longer."""
+    server.routes |= {"/away": away, "/hook": content(b"")}
+    dead = add_webhook(path="/away")
+    for _ in range(5):
+        tell(sessions)
+    add_webhook()
+    tell(sessions)
+
+    for job in jobs_of(sessions):
+        run_job(job.id, deliver, resources)
+
+    assert sorted(path for _, path, _, _ in server.seen) == ["/away", "/hook"]
+    told = deliveries_of(sessions)
+    assert [one.tries for one in told if one.webhook_id == dead.webhook.id] == [1, 0, 0, 0, 0, 0]
+    first = webhook_of(sessions, dead)
+    assert (first.failures, first.is_enabled) == (1, True)
+    assert wake(resources) == 0  # it rests
+
+    end_waits(sessions)
+    assert wake(resources) == 1
+    for job in jobs_of(sessions):
+        run_job(job.id, deliver, resources)
+
+    second = webhook_of(sessions, dead)
+    assert len(server.seen) == 3
+    assert (second.failures, second.failing_since) == (2, first.failing_since)
+    rests = [one.rests_until for one in (first, second)]
+    assert rests[1] - rests[0] > timedelta(seconds=RESTS_S[1] - RESTS_S[0] - 0.5)
+
+
+def test_all_that_waited_comes_when_a_webhook_is_back(sessions, resources, server, add_webhook):
+    server.routes["/hook"] = away
+    made = add_webhook()
+    for _ in range(4):
+        tell(sessions)
+    for job in jobs_of(sessions):
+        run_job(job.id, deliver, resources)
+    server.routes["/hook"] = content(b"")
+    server.seen.clear()
+    in_transaction(sessions, lambda s: s.execute(update(Webhook).values(rests_until=None)))
+
+    run_job(jobs_of(sessions)[-1].id, deliver, resources)  # too early: it waits for its own time
+    in_transaction(sessions, lambda s: s.execute(update(Job).values(not_before=None)))
+    run_job(jobs_of(sessions)[-1].id, deliver, resources)
+
+    webhook = webhook_of(sessions, made)
+    assert (webhook.failures, webhook.failing_since, webhook.rests_until) == (0, None, None)
+    assert wake(resources) == 3
+    for job in jobs_of(sessions):
+        run_job(job.id, deliver, resources)
+    assert {one.state for one in deliveries_of(sessions)} == {DeliveryState.DELIVERED}
+    assert len(server.seen) == 4
+
+
+def test_a_rest_that_a_success_ends_is_not_waited_for(sessions, resources, server, add_webhook):
+    server.routes["/hook"] = away
+    made = add_webhook()
+    tell(sessions)
+    tell(sessions)
+    for job in jobs_of(sessions):
+        run_job(job.id, deliver, resources)
+    resting = jobs_of(sessions)[-1]
+    assert (resting.reason, resting.attempts) == ("webhook_rests", 0)
+    assert resting.not_before is not None
+
+    in_transaction(sessions, lambda s: note_success(s, made.webhook.id))
+
+    first, last = jobs_of(sessions)
+    assert (last.reason, last.not_before) == (None, None)
+    assert first.not_before is not None  # that one failed itself, and keeps its time
+
+
+@SQLITE
+def test_a_message_that_is_refused_is_no_reason_to_rest(sessions, resources, server, add_webhook):
+    server.routes["/hook"] = lambda exchange: exchange.send(404)
+    made = add_webhook()
+    tell(sessions)
+    tell(sessions)
+
+    for job in jobs_of(sessions):
+        run_job(job.id, deliver, resources)
+
+    assert len(server.seen) == 2
+    assert webhook_of(sessions, made).failures == 0
+
+
+@SQLITE
+def test_a_rest_is_as_long_as_the_webhook_asks_for(sessions, resources, server, add_webhook):
+    server.routes["/hook"] = lambda exchange: exchange.send(429, headers={"Retry-After": "600"})
+    made = add_webhook()
+    tell(sessions)
+
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
+
+    rest = webhook_of(sessions, made).rests_until - utc_now()
+    assert timedelta(seconds=590) < rest <= timedelta(seconds=600)
+
+
+@SQLITE
+def test_a_webhook_that_takes_nothing_for_days_is_disabled(
+    sessions, resources, server, add_webhook
+):
+    server.routes["/hook"] = away
+    made = add_webhook()
+    tell(sessions)
+    tell(sessions)
+    deliver_all(sessions, resources)
+    long_ago = utc_now() - timedelta(days=4)
+    in_transaction(sessions, lambda s: s.execute(update(Webhook).values(failing_since=long_ago)))
+
+    deliver_all(sessions, resources)
+    deliver_all(sessions, resources)
+
+    webhook = webhook_of(sessions, made)
+    assert (webhook.is_enabled, webhook.disabled_reason) == (False, "It took nothing for 3 days.")
+    assert {one.state for one in deliveries_of(sessions)} == {DeliveryState.GIVEN_UP}
+    managing.change_webhook(sessions, LOCAL, made.webhook.id, Changes(is_enabled=True))
+    webhook = webhook_of(sessions, made)
+    assert (webhook.failures, webhook.failing_since, webhook.rests_until) == (0, None, None)
+
+
+def test_a_test_goes_to_a_webhook_that_rests_before_all_that_waits(
+    sessions, resources, server, add_webhook
+):
+    server.routes["/hook"] = away
+    made = add_webhook()
+    for _ in range(3):
+        tell(sessions)
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
+    assert wake(resources) == 0
+
+    tested = managing.send_test(sessions, made.webhook.id)
+
+    assert wake(resources) == 1
+    sent = [job.subject_id for job in jobs_of(sessions) if job.sent_at is not None]
+    assert sent == [tested.id]
+
+
+@SQLITE
+def test_one_message_at_a_time_shows_whether_a_webhook_is_back(
+    sessions, resources, server, add_webhook
+):
+    made = add_webhook()
+    tell(sessions)
+    in_transaction(sessions, lambda s: s.execute(update(Webhook).values(failures=1)))
+
+    turns = [
+        in_transaction(sessions, lambda s: take_turn(s, made.webhook.id, for_s=60))
+        for _ in range(2)
+    ]
+
+    assert turns == [True, False]
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
+    assert server.seen == []
+
+
+def test_the_sweep_leaves_what_couriers_have_not_sent(sessions, resources, add_webhook):
+    add_webhook()
+    tell(sessions)
+
+    def due(session):
+        return len(due_jobs(session, first_after_s=-5, again_after_s=0))
+
+    assert in_transaction(sessions, due) == 0
+    wake(resources)
+    assert in_transaction(sessions, due) == 1
 
 
 def test_a_deleted_webhook_is_not_told_of_what_waits(sessions, resources, server, add_webhook):
