@@ -7,7 +7,7 @@ is taken everything that waited goes out, else the webhook rests for longer.
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
@@ -60,8 +60,8 @@ def note_failure(
     failed = update(Webhook).where(Webhook.id == webhook.id, Webhook.is_enabled)
     session.execute(
         (failed if had_turn else failed.where(IS_RESTED)).values(
-            failures=webhook.failures + 1,
-            failing_since=webhook.failing_since or utc_now(),
+            failures=Webhook.failures + 1,
+            failing_since=func.coalesce(Webhook.failing_since, database_time()),
             rests_until=database_time(rest_s),
         )
     )

@@ -314,6 +314,10 @@ def webhook_of(sessions, made):
         return session.get_one(Webhook, made.webhook.id)
 
 
+def delete_webhook(sessions, made):
+    in_transaction(sessions, lambda s: webhook_queries.delete_webhook(s, made.webhook.id))
+
+
 def away(exchange):
     exchange.send(503)
 
@@ -457,6 +461,25 @@ def test_a_test_goes_to_a_webhook_that_rests_before_all_that_waits(
     assert sent == [tested.id]
 
 
+def test_what_is_on_its_way_when_a_webhook_is_deleted_does_not_wait_for_ever(
+    sessions, resources, server, add_webhook
+):
+    made = add_webhook()
+    tell(sessions)
+    deliver_all(sessions, resources)
+    server.routes["/hook"] = lambda exchange: (delete_webhook(sessions, made), away(exchange))
+    in_transaction(sessions, lambda s: s.execute(update(Webhook).values(failures=1)))
+    tell(sessions)
+
+    run_job(jobs_of(sessions)[-1].id, deliver, resources)
+
+    assert webhook_of(sessions, made).failures == 0
+    in_transaction(sessions, lambda s: s.execute(update(Job).values(not_before=None)))
+    assert wake(resources) == 1
+    run_job(jobs_of(sessions)[-1].id, deliver, resources)
+    assert deliveries_of(sessions)[-1].state is DeliveryState.GIVEN_UP
+
+
 @SQLITE
 def test_one_message_at_a_time_shows_whether_a_webhook_is_back(
     sessions, resources, server, add_webhook
@@ -490,7 +513,7 @@ def test_the_sweep_leaves_what_couriers_have_not_sent(sessions, resources, add_w
 def test_a_deleted_webhook_is_not_told_of_what_waits(sessions, resources, server, add_webhook):
     made = add_webhook()
     tell(sessions)
-    in_transaction(sessions, lambda s: webhook_queries.delete_webhook(s, made.webhook.id))
+    delete_webhook(sessions, made)
 
     deliver_all(sessions, resources)
 
