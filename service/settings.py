@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     )
     import_s3_secret_key: SecretStr | None = Field(None, description="Its secret key.")
     webhook_timeout_s: float = Field(
-        15.0, gt=0, description="A webhook that has not answered after this is tried again."
+        15.0, gt=0, le=600, description="A webhook that has not answered after this is tried again."
     )
     webhook_secret_overlap_s: float = Field(
         86400.0, ge=0, description="How long the secret before still signs after a rotation."

@@ -3,9 +3,10 @@
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
+from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 from service.catalog import delivery_queries
 from service.catalog import webhook_rest_queries as rest
 from service.catalog.delivery_queries import Sent
+from service.catalog.message_queries import forget_sent
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, utc_now
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
@@ -29,8 +31,6 @@ WAITS_S = (5.0, 30.0, 120.0, 600.0, 3600.0, 4 * 3600.0)
 JITTER = 0.2
 """Share by which a wait is longer or shorter, so that what failed together is spread."""
 GONE = 410
-AWAY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-"""With what servers say that they take nothing now, beside 5xx."""
 MARGIN_S = 5.0
 """A turn is longer than the longest try, so that there is one try at a time."""
 ANSWER_BYTES = 64 * 1024
@@ -55,12 +55,6 @@ class Tried:
     is_taken: bool
     retry_after_s: int | None = None
 
-    @property
-    def is_away(self) -> bool:
-        """Whether the webhook would have taken no other message either."""
-        status = self.sent.status
-        return status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in AWAY
-
 
 def deliver(job: Job, lease: Lease, resources: Resources) -> None:
     """Tell one webhook of one event; 2xx is taken, anything else is tried again.
@@ -81,7 +75,7 @@ def deliver(job: Job, lease: Lease, resources: Resources) -> None:
     if is_failing and not in_transaction(
         resources.sessions, lambda session: rest.take_turn(session, webhook.id, for_s=turn_s)
     ):
-        commit(partial(delivery_queries.commit_resting, webhook=webhook))
+        commit(delivery_queries.commit_resting)
         return
     lease.check()
     tried = send(delivery, webhook, resources.settings)
@@ -98,15 +92,13 @@ def deliver(job: Job, lease: Lease, resources: Resources) -> None:
 
 
 def _note(session: Session, webhook: Webhook, tried: Tried) -> None:
-    """Remember how a webhook is: whether it takes messages, or takes none and is to rest."""
+    """Remember whether a webhook answers, if only to refuse this message, or is to rest."""
     if tried.sent.status == GONE:
-        rest.disable_webhook(session, webhook.id, reason="It answered 410 Gone.")
-    elif tried.is_away:
-        rest.note_failure(
-            session, webhook, had_turn=webhook.failures > 0, retry_after_s=tried.retry_after_s
-        )
-    elif webhook.failures:  # it answered, if only to refuse this message
-        rest.note_success(session, webhook.id)
+        rest.disable_webhook(session, webhook, reason="It answered 410 Gone.")
+    elif rest.is_away(tried.sent.status):
+        rest.note_failure(session, webhook, retry_after_s=tried.retry_after_s)
+    elif webhook.failures:
+        rest.note_answer(session, webhook)
 
 
 def send(delivery: WebhookDelivery, webhook: Webhook, settings: Settings) -> Tried:
@@ -146,7 +138,7 @@ def wait_before_next(tries: int, retry_after_s: int | None) -> float:
     return max(wait_s, min(float(retry_after_s or 0), WAITS_S[-1]))
 
 
-def _commit(job: Job, resources: Resources, write: "partial[None]") -> None:
+def _commit(job: Job, resources: Resources, write: Callable[[Session, UUID, int], None]) -> None:
     def work(session: Session) -> None:
         write(session, job.id, job.fence)
 
@@ -175,6 +167,12 @@ def wake(resources: Resources) -> int:
     due = in_transaction(
         resources.sessions, lambda session: delivery_queries.take_unsent(session, limit=AT_ONCE)
     )
-    for job_id in due:
-        resources.sender.send(Task.DELIVER, job_id)
+    for number, job_id in enumerate(due):
+        if not resources.sender.send(Task.DELIVER, job_id):
+            # the broker is away: the next look sends them
+            in_transaction(
+                resources.sessions,
+                lambda session: forget_sent(session, due[number:]),  # noqa: B023
+            )
+            return number
     return len(due)

@@ -49,10 +49,10 @@ class WebhookOut(BaseModel):
     is_enabled: bool
     disabled_reason: str | None = Field(description="Why we disabled it, if we did.")
     failing_since: datetime | None = Field(
-        description="Since then it took no message; after three days it is disabled."
+        description="Since then it is away; after three days it is disabled."
     )
     rests_until: datetime | None = Field(
-        description="It takes nothing, so that nothing is sent to it before."
+        description="It is away, so that nothing is sent to it before."
     )
     old_secret_until: datetime | None = Field(
         description="Until then the secret from before the last rotation signs, too."

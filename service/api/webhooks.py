@@ -22,6 +22,7 @@ from service.api.webhook_schemas import (
     WebhookPatch,
 )
 from service.catalog import webhook_queries
+from service.catalog.webhook_rest_queries import failing_since
 from service.catalog.webhook_tables import DeliveryState, Webhook
 from service.errors import (
     BadRequestError,
@@ -169,8 +170,8 @@ def _webhook_out(webhook: Webhook) -> WebhookOut:
         events=webhook.events,
         is_enabled=webhook.is_enabled,
         disabled_reason=webhook.disabled_reason,
-        failing_since=webhook.failing_since,
-        rests_until=webhook.rests_until,
+        failing_since=failing_since(webhook),
+        rests_until=webhook.rests_until if failing_since(webhook) else None,
         old_secret_until=webhook.old_secret_until,
         created_at=webhook.created_at,
         links=WebhookLinks(self=here, deliveries=f"{here}/deliveries"),

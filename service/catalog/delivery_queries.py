@@ -11,7 +11,7 @@ from service.catalog.clock import database_time
 from service.catalog.job_queries import LostLeaseError, lock_own_job, postpone_job
 from service.catalog.tables import Job, JobKind, JobState, utc_now
 from service.catalog.webhook_queries import Event
-from service.catalog.webhook_rest_queries import IS_RESTED, RESTING
+from service.catalog.webhook_rest_queries import IS_RESTED
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 
 MAX_DETAIL = 500
@@ -80,31 +80,23 @@ def commit_retry(session: Session, job_id: UUID, fence: int, sent: Sent, *, wait
     postpone_job(session, job_id, fence, wait_s=wait_s, reason="webhook_not_reached", detail=detail)
 
 
-def commit_resting(
-    session: Session, job_id: UUID, fence: int, *, webhook: Webhook, at_least_s: float = 1.0
-) -> None:
-    """Keep a message until its webhook has rested; that is no try.
+def commit_resting(session: Session, job_id: UUID, fence: int) -> None:
+    """Put a message back that came although its webhook rests; that is no try.
+
+    `take_unsent` holds it back as long as the webhook rests.
 
     Raises:
         LostLeaseError: the job is not this worker's any more.
     """
-    until = session.get_one(Webhook, webhook.id, populate_existing=True).rests_until
-    rest_s = (until - utc_now()).total_seconds() if until else 0.0
-    postpone_job(
-        session,
-        job_id,
-        fence,
-        wait_s=max(rest_s, at_least_s),
-        reason=RESTING,
-        detail="The webhook takes nothing; it is tried again after a rest.",
-    )
+    detail = "The webhook is away; it is tried again after a rest."
+    postpone_job(session, job_id, fence, wait_s=1.0, reason="webhook_rests", detail=detail)
 
 
 def take_unsent(session: Session, *, limit: int) -> list[UUID]:
     """Return the jobs of messages that are due and that no message to a worker was sent for.
 
-    They are marked, so that each is returned once. Of webhooks that take nothing it is one each,
-    and none while they rest.
+    They are marked, so that each is returned once. Of a webhook that is away it is none while it
+    rests, then one at each look until somebody has taken the turn.
     """
     oldest = _unsent().order_by(Job.created_at).with_for_update(skip_locked=True, of=Job)
     found = list(session.scalars(oldest.where(Webhook.failures == 0).limit(limit)))
@@ -112,7 +104,8 @@ def take_unsent(session: Session, *, limit: int) -> list[UUID]:
     for webhook_id in session.scalars(failing).all():
         of_it = _unsent().where(Webhook.id == webhook_id).limit(1)
         is_test = WebhookDelivery.event == str(Event.WEBHOOK_TEST)  # somebody looks at that one
-        first = of_it.order_by(is_test.desc(), Job.created_at)
+        # what failed goes behind what was never tried: it may be why
+        first = of_it.order_by(is_test.desc(), WebhookDelivery.tries, Job.created_at)
         found += session.scalars(first.with_for_update(skip_locked=True, of=Job))
     if found:
         session.execute(update(Job).where(Job.id.in_(found)).values(sent_at=database_time()))

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, case, delete, func, literal_column, or_, select
+from sqlalchemy import and_, delete, func, literal_column, not_, or_, select
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
 from service.catalog.import_tables import ImportItem, ItemState
 from service.catalog.process_tables import LastRun, Process
 from service.catalog.tables import Job, JobKind, JobState
+from service.catalog.webhook_rest_queries import IS_FAILING
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 
 SILENT_S = 60.0
@@ -100,12 +101,16 @@ def read_clock(session: Session) -> datetime:
 
 
 def read_queues(session: Session) -> dict[JobKind, Waiting]:
-    """Return what waits and runs, of every kind."""
-    is_held = and_(Job.state == JobState.QUEUED, Job.not_before > database_time())
-    is_due = and_(
-        Job.state == JobState.QUEUED,
-        or_(Job.not_before.is_(None), Job.not_before <= database_time()),
+    """Return what waits and runs, of every kind; what waits for a webhook that is away is held."""
+    of_away = (
+        select(WebhookDelivery.id)
+        .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
+        .where(WebhookDelivery.state == DeliveryState.WAITING, Webhook.failures > 0)
     )
+    is_for_away = and_(Job.kind == JobKind.DELIVER, Job.subject_id.in_(of_away))
+    is_later = and_(Job.not_before.is_not(None), Job.not_before > database_time())
+    is_held = and_(Job.state == JobState.QUEUED, or_(is_later, is_for_away))
+    is_due = and_(Job.state == JobState.QUEUED, not_(is_later), not_(is_for_away))
     due_since = func.coalesce(Job.not_before, Job.created_at)
     now = read_clock(session)
     rows = session.execute(
@@ -136,18 +141,17 @@ def _age_s(moment: datetime | None, now: datetime) -> float:
 
 
 def count_webhooks(session: Session) -> dict[str, int]:
-    """Return how many webhooks take what they are told, take nothing now, and are not told."""
-    how_it_is = case(
-        (Webhook.is_enabled.is_(False), literal_column("'disabled'")),
-        (Webhook.failing_since.is_not(None), literal_column("'failing'")),
-        else_=literal_column("'enabled'"),
-    )
-    rows = session.execute(
-        select(how_it_is, func.count()).where(Webhook.deleted_at.is_(None)).group_by(how_it_is)
-    )
-    return {"enabled": 0, "failing": 0, "disabled": 0} | {
-        str(state): number for state, number in rows
-    }
+    """Return how many webhooks are told of events, are away, and are told of nothing."""
+    is_failing = and_(Webhook.is_enabled, IS_FAILING)
+    disabled, failing, all_of_them = session.execute(
+        select(
+            func.count().filter(Webhook.is_enabled.is_(False)),
+            func.count().filter(is_failing),
+            func.count(),
+        ).where(Webhook.deleted_at.is_(None))
+    ).one()
+    enabled = all_of_them - failing - disabled
+    return {"enabled": enabled, "failing": failing, "disabled": disabled}
 
 
 def count_deliveries(session: Session) -> dict[str, int]:
@@ -180,12 +184,10 @@ def failing_webhooks(session: Session) -> list[tuple[UUID, str]]:
         .group_by(WebhookDelivery.webhook_id)
     )
     failing = session.execute(
-        select(Webhook.id, Webhook.failing_since).where(
-            Webhook.deleted_at.is_(None), Webhook.failing_since.is_not(None)
-        )
+        select(Webhook.id, Webhook.failing_since).where(Webhook.deleted_at.is_(None), IS_FAILING)
     )
     for webhook_id, since in failing:
-        found.setdefault(webhook_id, f"takes nothing since {since:%Y-%m-%d %H:%M} UTC")
+        found.setdefault(webhook_id, f"away since {since:%Y-%m-%d %H:%M} UTC")
     for webhook_id, number in retried:
         found.setdefault(webhook_id, f"{number} messages failed and wait for another try")
     return sorted(found.items(), key=str)

@@ -214,7 +214,8 @@ def list_deliveries(
     """
     is_its_job = (Job.subject_id == WebhookDelivery.id) & (Job.kind == JobKind.DELIVER)
     statement = (
-        select(WebhookDelivery, Job.not_before)
+        select(WebhookDelivery, Job.not_before, Webhook.rests_until)
+        .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
         .outerjoin(Job, is_its_job)
         .where(WebhookDelivery.webhook_id == webhook_id)
     )
@@ -224,4 +225,7 @@ def list_deliveries(
     if before is not None:
         statement = statement.where(tuple_(*columns) < tuple_(*before))
     statement = statement.order_by(*(column.desc() for column in columns)).limit(limit)
-    return [(delivery, next_at) for delivery, next_at in session.execute(statement)]
+    return [
+        (delivery, max(filter(None, times), default=None))
+        for delivery, *times in session.execute(statement)
+    ]

@@ -1,29 +1,63 @@
-"""Webhooks that take nothing rest, so that waiting for them holds up no courier.
+"""Webhooks that are away rest, so that waiting for them holds up no courier.
 
-While one rests nothing is sent to it. Then one message is tried, and nothing else meanwhile: if it
-is taken everything that waited goes out, else the webhook rests for longer.
+While one rests nothing is sent to it. Then one message is tried, and nothing else meanwhile: if the
+webhook is back everything that waited goes out, else it rests for longer.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from http import HTTPStatus
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.clock import database_time
 from service.catalog.tables import Job, JobKind, JobState, utc_now
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 
+AWAY = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+"""With what a server says that it takes nothing now; with others that it does not take this."""
 RESTS_S = (5.0, 15.0, 60.0, 300.0)
 """After one failure, two, three, and more."""
 MAX_REST_S = 3600.0
 """However long the webhook asks to be left alone."""
+LONGEST_REST_S = 2 * MAX_REST_S
+"""Whoever rests for longer began before the clock was set back."""
 DISABLED_AFTER_S = 3 * 86400.0
-"""A webhook that took nothing for so long is disabled."""
-RESTING = "webhook_rests"
-"""Reason of the jobs of messages that wait for that alone."""
+"""A webhook that was away for so long, and was tried all the time, is disabled."""
+FORGOTTEN_AFTER_S = 86400.0
+"""When nothing was tried for so long, what failed before says nothing about today."""
 
-IS_RESTED = or_(Webhook.rests_until.is_(None), Webhook.rests_until <= database_time())
+IS_RESTED = or_(
+    Webhook.rests_until.is_(None),
+    Webhook.rests_until <= database_time(),
+    Webhook.rests_until > database_time(LONGEST_REST_S),
+)
+IS_FAILING = and_(
+    Webhook.failing_since.is_not(None), Webhook.rests_until > database_time(-FORGOTTEN_AFTER_S)
+)
+
+
+def is_away(status: int | None) -> bool:
+    """Tell whether a webhook that answered so would have taken no other message either.
+
+    Args:
+        status: HTTP status of its answer; None if there was none.
+    """
+    return status is None or status in AWAY
+
+
+def failing_since(webhook: Webhook) -> datetime | None:
+    """Return since when a webhook is away, as far as anything was tried lately."""
+    rests_until = webhook.rests_until
+    is_old = rests_until is None or utc_now() - rests_until > timedelta(seconds=FORGOTTEN_AFTER_S)
+    return None if is_old else webhook.failing_since
 
 
 def take_turn(session: Session, webhook_id: UUID, *, for_s: float) -> bool:
@@ -37,59 +71,89 @@ def take_turn(session: Session, webhook_id: UUID, *, for_s: float) -> bool:
     return taken is not None
 
 
-def note_failure(
-    session: Session, webhook: Webhook, *, had_turn: bool, retry_after_s: int | None
-) -> None:
-    """Let a webhook rest that did not answer, or could not take anything.
+def note_failure(session: Session, webhook: Webhook, *, retry_after_s: int | None) -> None:
+    """Let a webhook rest that is away.
 
-    Of several messages that were on their way when it failed the first one counts.
+    Of several messages that were on their way when it went the first one counts; what changed
+    meanwhile, as its address, is not blamed for it.
 
     Args:
         session: a writing session.
-        webhook: as it was before the try.
-        had_turn: whether the message was the one that was tried.
+        webhook: as it was loaded before the try.
         retry_after_s: how long it asks to be left alone, if it did.
     """
-    since = webhook.failing_since
+    since = failing_since(webhook)
     if since is not None and utc_now() - since > timedelta(seconds=DISABLED_AFTER_S):
         days = round(DISABLED_AFTER_S / 86400)
-        disable_webhook(session, webhook.id, reason=f"It took nothing for {days} days.")
+        disable_webhook(session, webhook, reason=f"It took nothing for {days} days.")
         return
-    rest_s = RESTS_S[min(webhook.failures, len(RESTS_S) - 1)]
+    failures = webhook.failures if since else 0
+    rest_s = RESTS_S[min(failures, len(RESTS_S) - 1)]
     rest_s = max(rest_s, min(float(retry_after_s or 0), MAX_REST_S))
-    failed = update(Webhook).where(Webhook.id == webhook.id, Webhook.is_enabled)
+    failed = update(Webhook).where(_is_still(webhook), Webhook.failures == webhook.failures)
     session.execute(
-        (failed if had_turn else failed.where(IS_RESTED)).values(
-            failures=Webhook.failures + 1,
-            failing_since=func.coalesce(Webhook.failing_since, database_time()),
+        failed.values(
+            failures=failures + 1,
+            failing_since=since or database_time(),
             rests_until=database_time(rest_s),
         )
     )
 
 
-def note_success(session: Session, webhook_id: UUID) -> None:
-    """Send a webhook that takes messages again all that waited for it to rest."""
-    session.execute(
-        update(Webhook)
-        .where(Webhook.id == webhook_id)
-        .values(failures=0, failing_since=None, rests_until=None)
-    )
+def note_answer(session: Session, webhook: Webhook) -> None:
+    """Send a webhook that answers again all that waited for it.
+
+    Args:
+        session: a writing session.
+        webhook: as it was loaded before the try.
+    """
+    if _change(session, webhook, **NOTHING_FAILED):
+        release_messages(session, webhook.id)
+
+
+def disable_webhook(session: Session, webhook: Webhook, *, reason: str) -> None:
+    """Tell a webhook of nothing more until an admin enables it again; what waits is given up.
+
+    Args:
+        session: a writing session.
+        webhook: as it was loaded before the try.
+        reason: a sentence for the admin.
+    """
+    if _change(session, webhook, is_enabled=False, disabled_reason=reason, **NOTHING_FAILED):
+        release_messages(session, webhook.id)
+
+
+NOTHING_FAILED = {"failures": 0, "failing_since": None, "rests_until": None}
+
+
+def release_messages(session: Session, webhook_id: UUID) -> None:
+    """Let go out now what waits because its webhook was away; what was refused keeps its time."""
+    was_away = or_(WebhookDelivery.status.is_(None), WebhookDelivery.status.in_(AWAY))
     waiting = select(WebhookDelivery.id).where(
-        WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.state == DeliveryState.WAITING
+        WebhookDelivery.webhook_id == webhook_id,
+        WebhookDelivery.state == DeliveryState.WAITING,
+        was_away,
     )
     session.execute(
         update(Job)
-        .where(Job.kind == JobKind.DELIVER, Job.state == JobState.QUEUED, Job.reason == RESTING)
-        .where(Job.subject_id.in_(waiting.scalar_subquery()))
-        .values(not_before=None, reason=None, detail=None)
+        .where(Job.kind == JobKind.DELIVER, Job.state == JobState.QUEUED)
+        .where(Job.not_before.is_not(None), Job.subject_id.in_(waiting.scalar_subquery()))
+        .values(not_before=None)
     )
 
 
-def disable_webhook(session: Session, webhook_id: UUID, *, reason: str) -> None:
-    """Tell a webhook of nothing more until an admin enables it again."""
-    note_success(session, webhook_id)  # what waits is given up at once, not after a rest
-    session.execute(
-        update(Webhook)
-        .where(Webhook.id == webhook_id)
-        .values(is_enabled=False, disabled_reason=reason)
+def _change(session: Session, webhook: Webhook, **values: object) -> bool:
+    changed = session.scalar(
+        update(Webhook).where(_is_still(webhook)).values(**values).returning(Webhook.id)
+    )
+    return changed is not None
+
+
+def _is_still(webhook: Webhook) -> ColumnElement[bool]:
+    """It is told of events, at the address where it was tried."""
+    return and_(
+        Webhook.id == webhook.id,
+        Webhook.url == webhook.url,
+        Webhook.is_enabled,
+        Webhook.deleted_at.is_(None),
     )

@@ -55,7 +55,7 @@ def list_webhooks(
     for one in found:
         state = "enabled" if one["is_enabled"] else f"disabled {one['disabled_reason'] or ''}"
         if one["failing_since"]:
-            state = f"takes nothing since {one['failing_since'][:19]}"
+            state = f"away since {one['failing_since'][:19]}"
         row = (one["id"], one["url"], " ".join(one["events"]), state.strip())
         table.add_row(*map(escape, row))
     print_table(table)

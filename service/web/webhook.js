@@ -57,7 +57,7 @@ function about(webhook) {
   const events = webhook.events.includes("*") ? "every event" : webhook.events.join(", ");
   return element("div", {}, element("p", {}, `Told of ${events}.`),
     webhook.is_enabled ? null : element("p", { className: "error" }, webhook.disabled_reason ?? "Disabled: it is told of nothing."),
-    webhook.failing_since ? element("p", { className: "error" }, "It takes nothing since ", when(webhook.failing_since), "; it is tried again, less and less often.") : null,
+    webhook.failing_since ? element("p", { className: "error" }, "It is away since ", when(webhook.failing_since), "; it is tried again, less and less often.") : null,
     Date.parse(webhook.old_secret_until) > Date.now() ? element("p", { className: "quiet" }, "The secret from before signs, too, until ", when(webhook.old_secret_until), ".") : null);
 }
 

@@ -63,7 +63,7 @@ function webhookRow(webhook, { say, onChange }) {
     element("div", {}, element("a", { href: `#/settings/webhooks/${webhook.id}` }, webhook.url),
       element("p", {}, element("span", { className: "state", "data-state": isOn ? "active" : "failed" }, isOn ? "Enabled" : "Disabled"),
         element("span", { className: "quiet" }, ` · ${events}`)),
-      webhook.failing_since ? element("p", { className: "error" }, "It takes nothing since ", when(webhook.failing_since), ".") : null,
+      webhook.failing_since ? element("p", { className: "error" }, "It is away since ", when(webhook.failing_since), ".") : null,
       webhook.disabled_reason ? element("p", { className: "error" }, webhook.disabled_reason) : null),
     element("div", { className: "actions" }, ...webhookActions(webhook, { say, onChange })));
 }

@@ -11,7 +11,7 @@ from service.catalog import webhook_queries
 from service.catalog.session import Sessions, in_transaction
 from service.catalog.tables import utc_now
 from service.catalog.webhook_queries import EVERY_EVENT, Event
-from service.catalog.webhook_rest_queries import note_success
+from service.catalog.webhook_rest_queries import release_messages
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 from service.cursors import decode_cursor, encode_cursor
 from service.errors import ConflictError, InvalidInputError
@@ -104,9 +104,9 @@ def change_webhook(
             webhook.is_enabled = changes.is_enabled
             webhook.disabled_reason = None
         if url is not None or changes.is_enabled is not None:
-            session.flush()
-            note_success(session, webhook_id)  # whatever failed before says nothing now
-            session.refresh(webhook)
+            # whatever failed before says nothing now
+            webhook.failures, webhook.failing_since, webhook.rests_until = 0, None, None
+            release_messages(session, webhook_id)
         return webhook
 
     return in_transaction(sessions, change)
@@ -147,12 +147,13 @@ def send_test(sessions: Sessions, webhook_id: UUID) -> WebhookDelivery:
     """
 
     def test(session: Session) -> WebhookDelivery:
-        webhook = webhook_queries.get_webhook(session, webhook_id, lock=True)
+        webhook = webhook_queries.get_webhook(session, webhook_id)
         if not webhook.is_enabled:
             raise ConflictError(
                 "The webhook is disabled; enable it first.", reason="webhook_disabled"
             )
-        webhook.rests_until = None  # somebody waits for the answer
+        if webhook.rests_until is not None:  # somebody waits for the answer
+            webhook.rests_until = min(webhook.rests_until, utc_now())
         data = {"webhook_id": str(webhook_id)}
         return webhook_queries.add_delivery(session, webhook_id, Event.WEBHOOK_TEST, data)
 

@@ -124,8 +124,8 @@ def test_webhooks_that_fail_are_named(settings, sessions):
     assert found.outcome is Outcome.NOTE
     assert f"{webhook.id} 1 messages failed" in found.finding
 
-    change(sessions, Webhook, webhook.id, failing_since=utc_now())
-    assert f"{webhook.id} takes nothing since" in running_checks.check_webhooks(settings).finding
+    change(sessions, Webhook, webhook.id, failing_since=utc_now(), rests_until=utc_now())
+    assert f"{webhook.id} away since" in running_checks.check_webhooks(settings).finding
     with sessions() as session:
         assert count_webhooks(session) == {"enabled": 0, "failing": 1, "disabled": 0}
     change(sessions, Webhook, webhook.id, is_enabled=False)

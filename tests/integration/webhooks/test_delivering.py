@@ -14,10 +14,11 @@ from service.catalog.clock import database_time
 from service.catalog.ingest_queries import delete_video
 from service.catalog.job_queries import claim_job, fail_job, fail_poisoned_jobs
 from service.catalog.message_queries import due_jobs
+from service.catalog.process_queries import read_queues
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobKind, JobState, utc_now
 from service.catalog.webhook_queries import Event, announce
-from service.catalog.webhook_rest_queries import RESTS_S, note_success, take_turn
+from service.catalog.webhook_rest_queries import RESTS_S, take_turn
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 from service.outbound import Policy
 from service.webhooks import managing
@@ -98,7 +99,8 @@ def deliver_all(sessions, resources):
 def end_waits(sessions):
     def work(session):
         session.execute(update(Job).values(not_before=None))
-        session.execute(update(Webhook).values(rests_until=None))
+        is_resting = Webhook.rests_until.is_not(None)
+        session.execute(update(Webhook).where(is_resting).values(rests_until=database_time(-1)))
 
     in_transaction(sessions, work)
 
@@ -344,18 +346,24 @@ def test_a_webhook_that_is_away_holds_up_no_other(sessions, resources, server, a
     end_waits(sessions)
     assert wake(resources) == 1
     for job in jobs_of(sessions):
-        run_job(job.id, deliver, resources)
+        if job.sent_at is not None:
+            run_job(job.id, deliver, resources)
 
     second = webhook_of(sessions, dead)
     assert len(server.seen) == 3
     assert (second.failures, second.failing_since) == (2, first.failing_since)
-    rests = [one.rests_until for one in (first, second)]
-    assert rests[1] - rests[0] > timedelta(seconds=RESTS_S[1] - RESTS_S[0] - 0.5)
+    assert [one.tries for one in deliveries_of(sessions)[:5]] == [1, 1, 0, 0, 0]  # untried first
+    rests = [one.rests_until - utc_now() for one in (first, second)]
+    assert rests[0] < timedelta(seconds=RESTS_S[0]) < rests[1] < timedelta(seconds=RESTS_S[1] + 1)
 
 
 def test_all_that_waited_comes_when_a_webhook_is_back(sessions, resources, server, add_webhook):
-    server.routes["/hook"] = away
+    """What was tried and found it away, too; what was refused waits for its own time."""
+    server.routes["/hook"] = lambda exchange: exchange.send(500)
     made = add_webhook()
+    tell(sessions)
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
+    server.routes["/hook"] = away
     for _ in range(4):
         tell(sessions)
     for job in jobs_of(sessions):
@@ -363,36 +371,109 @@ def test_all_that_waited_comes_when_a_webhook_is_back(sessions, resources, serve
     server.routes["/hook"] = content(b"")
     server.seen.clear()
     in_transaction(sessions, lambda s: s.execute(update(Webhook).values(rests_until=None)))
+    assert deliveries_of(sessions)[1].tries == 1
+    last = jobs_of(sessions)[-1]
+    in_transaction(
+        sessions,
+        lambda s: s.execute(update(Job).where(Job.id == last.id).values(not_before=None)),
+    )
 
-    run_job(jobs_of(sessions)[-1].id, deliver, resources)  # too early: it waits for its own time
-    in_transaction(sessions, lambda s: s.execute(update(Job).values(not_before=None)))
-    run_job(jobs_of(sessions)[-1].id, deliver, resources)
+    run_job(last.id, deliver, resources)
 
     webhook = webhook_of(sessions, made)
     assert (webhook.failures, webhook.failing_since, webhook.rests_until) == (0, None, None)
     assert wake(resources) == 3
     for job in jobs_of(sessions):
         run_job(job.id, deliver, resources)
-    assert {one.state for one in deliveries_of(sessions)} == {DeliveryState.DELIVERED}
+    refused, *others = deliveries_of(sessions)
+    assert {one.state for one in others} == {DeliveryState.DELIVERED}
+    assert (refused.state, refused.tries) == (DeliveryState.WAITING, 1)
     assert len(server.seen) == 4
 
 
-def test_a_rest_that_a_success_ends_is_not_waited_for(sessions, resources, server, add_webhook):
+def test_a_webhook_that_fails_at_some_messages_gets_all_others(
+    sessions, resources, server, add_webhook
+):
+    """500 is a fault of the receiver, quickly told: nobody has to wait for it."""
+    server.routes["/hook"] = lambda exchange: exchange.send(500)
+    made = add_webhook()
+    tell(sessions)
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
+
+    assert webhook_of(sessions, made).failures == 0
+    server.routes["/hook"] = content(b"")
+    tell(sessions)
+    assert wake(resources) == 1
+
+
+@SQLITE
+def test_failures_that_are_days_apart_disable_nothing(sessions, resources, server, add_webhook):
     server.routes["/hook"] = away
     made = add_webhook()
     tell(sessions)
+    deliver_all(sessions, resources)
+    days_ago = {"failing_since": utc_now() - timedelta(days=4), "failures": 9}
+    days_ago["rests_until"] = utc_now() - timedelta(days=2)
+    in_transaction(sessions, lambda s: s.execute(update(Webhook).values(**days_ago)))
+    in_transaction(sessions, lambda s: s.execute(update(Job).values(not_before=None)))
+
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
+
+    webhook = webhook_of(sessions, made)
+    assert (webhook.is_enabled, webhook.failures) == (True, 1)
+    assert utc_now() - webhook.failing_since < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("status", [503, 410, 200])
+def test_what_an_old_address_answers_is_not_blamed_on_the_new_one(
+    sessions, resources, server, add_webhook, status
+):
+    made = add_webhook()
+    new = Changes(url=f"{server.url}/other")
+
+    def answer(exchange):
+        managing.change_webhook(sessions, LOCAL, made.webhook.id, new)
+        if status == 200:  # the new one failed meanwhile
+            in_transaction(sessions, lambda s: s.execute(update(Webhook).values(failures=2)))
+        exchange.send(status)
+
+    server.routes["/hook"] = answer
+    in_transaction(sessions, lambda s: s.execute(update(Webhook).values(failures=1)))
     tell(sessions)
-    for job in jobs_of(sessions):
-        run_job(job.id, deliver, resources)
-    resting = jobs_of(sessions)[-1]
-    assert (resting.reason, resting.attempts) == ("webhook_rests", 0)
-    assert resting.not_before is not None
 
-    in_transaction(sessions, lambda s: note_success(s, made.webhook.id))
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
 
-    first, last = jobs_of(sessions)
-    assert (last.reason, last.not_before) == (None, None)
-    assert first.not_before is not None  # that one failed itself, and keeps its time
+    webhook = webhook_of(sessions, made)
+    assert (webhook.is_enabled, webhook.failures) == (True, 2 if status == 200 else 0)
+    assert len(server.seen) == 1
+
+
+def test_a_rest_from_before_the_clock_was_set_back_is_over(sessions, add_webhook):
+    made = add_webhook()
+    tell(sessions)
+
+    def rest_for(seconds):
+        values = {"failures": 1, "rests_until": utc_now() + timedelta(seconds=seconds)}
+        in_transaction(sessions, lambda s: s.execute(update(Webhook).values(**values)))
+        return in_transaction(sessions, lambda s: take_turn(s, made.webhook.id, for_s=1))
+
+    assert [rest_for(3000), rest_for(86400)] == [False, True]
+
+
+def test_what_waits_for_a_webhook_that_is_away_is_held(sessions, resources, server, add_webhook):
+    """It is no sign of too few couriers."""
+    server.routes["/hook"] = away
+    add_webhook()
+    tell(sessions)
+    tell(sessions)
+    with sessions() as session:
+        assert read_queues(session)[JobKind.DELIVER].queued == 2
+
+    run_job(jobs_of(sessions)[0].id, deliver, resources)
+
+    with sessions() as session:
+        waiting = read_queues(session)[JobKind.DELIVER]
+    assert (waiting.queued, waiting.held, waiting.age_s) == (0, 2, 0.0)
 
 
 @SQLITE
