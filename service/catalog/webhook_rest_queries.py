@@ -33,6 +33,7 @@ DISABLED_AFTER_S = 3 * 86400.0
 """A webhook that was away for so long, and was tried all the time, is disabled."""
 FORGOTTEN_AFTER_S = 86400.0
 """When nothing was tried for so long, what failed before says nothing about today."""
+NOTHING_FAILED = {"failures": 0, "failing_since": None, "rests_until": None}
 
 IS_RESTED = or_(
     Webhook.rests_until.is_(None),
@@ -121,9 +122,6 @@ def disable_webhook(session: Session, webhook: Webhook, *, reason: str) -> None:
     """
     if _change(session, webhook, is_enabled=False, disabled_reason=reason, **NOTHING_FAILED):
         release_messages(session, webhook.id)
-
-
-NOTHING_FAILED = {"failures": 0, "failing_since": None, "rests_until": None}
 
 
 def release_messages(session: Session, webhook_id: UUID) -> None:
