@@ -12,6 +12,7 @@ anything came that nobody meant: a connection cut, a 5xx other than 503 and 507.
 
 import argparse
 import asyncio
+import json
 import resource
 import statistics
 import sys
@@ -50,6 +51,8 @@ def main() -> None:
         with serving(settings, with_workers=True, environment=environment) as server:
             crowd, memory = _load(server, video, watched, arguments)
     _print(crowd, memory, arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(_told(crowd, memory)))
     sys.exit(any(tally.num_errors for tally in crowd.tallies.values()))
 
 
@@ -83,6 +86,12 @@ def _print(crowd: Crowd, memory: Memory, arguments: argparse.Namespace) -> None:
             f"| {name} | {course.first_mib:.0f} | {course.last_mib:.0f} | {course.peak_mib:.0f} "
             f"| {course.slope_mib_per_min:+.2f} |"
         )
+
+
+def _told(crowd: Crowd, memory: Memory) -> dict[str, object]:
+    answered = {kind: len(tally.took_s) for kind, tally in crowd.tallies.items()}
+    slopes = {name: course.slope_mib_per_min for name, course in memory.courses().items()}
+    return {"answered": answered, "slopes": slopes, "streams": crowd.num_streams}
 
 
 def _row(kind: str, tally: Tally, seconds: float) -> str:
@@ -129,6 +138,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--uploads", type=int, default=50, help="clients that upload")
     parser.add_argument("--streams", type=int, default=0, help="idle event streams")
     parser.add_argument("--slow-uploads", type=int, default=0, help="uploads at 4 KiB/s")
+    parser.add_argument("--json", type=Path, help="file for what a program wants to know of it")
     parser.add_argument("--database", help="URL of an empty database; SQLite if unset")
     return parser.parse_args()
 

@@ -201,8 +201,15 @@ class Encoder:
             query: unit norm, (E,).
             clip: uint8 (T, S, S, 3), as `can_match` wants it.
         """
-        still = np.repeat(clip[:, None], len(clip), axis=1)  # (T, T, S, S, 3)
-        embeddings = self._model.embed_video(clips_to_tensor(list(still))).numpy()
+        still = list(np.repeat(clip[:, None], len(clip), axis=1))  # T of (T, S, S, 3)
+        try:
+            embeddings = self._model.embed_video(clips_to_tensor(still)).numpy()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            _log_limit("frames", 1)
+            one_by_one = [self._model.embed_video(clips_to_tensor([one])).numpy() for one in still]
+            embeddings = np.concatenate(one_by_one)
         similarities: list[float] = (embeddings @ query).tolist()
         return similarities
 

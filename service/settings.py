@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     # Where things are kept
     data_dir: Path = Field(Path("data"), description="Videos, bundles and index snapshots.")
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL; SQLite below data_dir if unset."
+        None,
+        description="SQLAlchemy URL, as postgresql://user:password@host/name; SQLite below "
+        "data_dir if unset.",
     )
     broker_url: str | None = Field(
         None, description="Celery broker, as redis://host/0; a folder below data_dir if unset."
@@ -150,7 +152,9 @@ class Settings(BaseSettings):
     sampling: Literal["exact", "keyframes"] = Field(
         "exact", description="Decode the frames asked for, or the keyframes nearest to them."
     )
-    reader: Literal["pyav", "decord"] = Field("pyav", description="Library that decodes.")
+    reader: Literal["pyav", "decord"] = Field(
+        "pyav", description="Library that decodes; decord is an extra to install."
+    )
     video_limit_s: float = Field(12 * 3600.0, gt=0, description="Longest video accepted.")
     video_limit_pixels: int = Field(
         7680 * 4320, gt=0, description="Largest frame accepted, width x height."

@@ -130,9 +130,9 @@ def trickle_headers(every_s: float = 0.05) -> Route:
     return route
 
 
-def silent() -> Route:
+def silent(for_s: float = 30) -> Route:
     """Say nothing."""
-    return lambda exchange: exchange.server.stopped.wait(30)
+    return lambda exchange: exchange.server.stopped.wait(for_s)
 
 
 def hang_up(exchange: Exchange) -> None:

@@ -10,13 +10,20 @@ from service.catalog import job_queries, message_queries
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job
 from service.errors import StorageUnavailableError
-from service.housekeeping import forget_old_rows, sweep_files, sweep_generations
+from service.housekeeping import (
+    forget_old_rows,
+    sweep_files,
+    sweep_generations,
+    unlink_condemned,
+)
 from service.jobs import TASK_OF
 from service.registry import Registry
 from workers.resources import Resources
 
-FILES_EVERY_S = 60.0
-"""Folders are read from end to end, so less often than the jobs; sooner if the grace is short."""
+REMAINS_EVERY_S = 60.0
+"""Files of deleted videos, and rows that have expired; sooner if the grace is short."""
+FILES_EVERY_S = 1800.0
+"""The store is listed from end to end, which takes long if it is large, so much less often."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +39,9 @@ class Sweeper:
         self._resources = resources
         self._registry = Registry(resources.settings.data_dir)
         self._lock = threading.Lock()
-        grace_s = resources.settings.orphan_grace_s
-        self._files_every_s = min(FILES_EVERY_S, grace_s / 2)
-        self._files_swept = -float("inf")
+        self._files_lock = threading.Lock()
+        self._grace_s = resources.settings.orphan_grace_s
+        self._remains_swept = self._files_swept = -float("inf")
         self._swept = time.monotonic()
 
     @property
@@ -52,34 +59,48 @@ class Sweeper:
         finally:
             self._swept = time.monotonic()
             self._lock.release()
+        # lost jobs must not wait for it: meanwhile another thread sweeps the rest
+        if self._files_lock.acquire(blocking=False):
+            try:
+                if self._is_due(self._files_swept, FILES_EVERY_S):
+                    self._sweep_files()
+                    self._files_swept = time.monotonic()
+            finally:
+                self._files_lock.release()
+
+    def _is_due(self, last: float, every_s: float) -> bool:
+        return time.monotonic() - last >= min(every_s, self._grace_s / 2)
 
     def _sweep(self) -> None:
-        metrics = self._resources.metrics
-        metrics.count_swept("given_up", give_up_poisoned_jobs(self._resources))
-        metrics.count_swept("sent_again", send_lost_jobs(self._resources))
+        metrics, resources = self._resources.metrics, self._resources
+        metrics.count_swept("given_up", give_up_poisoned_jobs(resources))
+        metrics.count_swept("sent_again", send_lost_jobs(resources))
         sweep_generations(
-            self._resources.sessions,
-            self._resources.storage,
-            self._registry,
-            grace_s=self._resources.settings.orphan_grace_s,
+            resources.sessions, resources.storage, self._registry, grace_s=self._grace_s
         )
-        if time.monotonic() - self._files_swept >= self._files_every_s:
-            self._sweep_files()
-            forget_old_rows(self._resources.sessions)
-            self._files_swept = time.monotonic()
+        if self._is_due(self._remains_swept, REMAINS_EVERY_S):
+            self._sweep_remains()
+            forget_old_rows(resources.sessions)
+            self._remains_swept = time.monotonic()
+
+    def _sweep_remains(self) -> None:
+        resources = self._resources
+        try:
+            number = unlink_condemned(resources.sessions, resources.storage, self._grace_s)
+        except StorageUnavailableError as error:  # the next one does it
+            log.warning("files_not_swept", reason=error.reason)
+            return
+        resources.metrics.count_swept("unlinked", number)
 
     def _sweep_files(self) -> None:
+        resources = self._resources
         try:
-            swept = sweep_files(
-                self._resources.sessions,
-                self._resources.storage,
-                grace_s=self._resources.settings.orphan_grace_s,
-            )
+            swept = sweep_files(resources.sessions, resources.storage, grace_s=self._grace_s)
         except StorageUnavailableError as error:  # the next one does it
             log.warning("files_not_swept", reason=error.reason)
             return
         for what, number in vars(swept).items():
-            self._resources.metrics.count_swept(what, number)
+            resources.metrics.count_swept(what, number)
 
 
 def give_up_poisoned_jobs(resources: Resources) -> int:

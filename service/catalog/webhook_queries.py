@@ -173,6 +173,7 @@ def delete_webhook(session: Session, webhook_id: UUID) -> None:
     """
     webhook = get_webhook(session, webhook_id, lock=True)
     webhook.deleted_at, webhook.is_enabled = utc_now(), False
+    webhook.secret = b""
     webhook.old_secret = webhook.failing_since = webhook.rests_until = None
     webhook.failures = 0  # a message that is on its way is given up, not kept for after a rest
     session.flush()

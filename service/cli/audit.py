@@ -48,7 +48,11 @@ def audit(
         reads = make_read_sessions(engine)
         with database_errors(settings), reads() as session:
             found = auditing.audit(
-                session, storage, grace_s=settings.orphan_grace_s, verify_digests=digests
+                # the store is listed every half of the grace time
+                session,
+                storage,
+                grace_s=2 * settings.orphan_grace_s,
+                verify_digests=digests,
             )
         if replica:
             from service.cli.replica_audit import audit_replica  # noqa: PLC0415 (loads FAISS)

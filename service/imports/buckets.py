@@ -81,6 +81,7 @@ class BucketSource:
             client_options={
                 "allow_http": endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=settings.import_idle_s),
+                "read_timeout": timedelta(seconds=settings.import_idle_s),
                 "timeout": timedelta(seconds=settings.import_file_s),
             },
             retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},

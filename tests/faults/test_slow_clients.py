@@ -1,6 +1,6 @@
 """Clients that are slow, silent or too many: each is let go, and the others notice nothing.
 
-`make faults` opens more of them than `make test` (REELSEEK_FAULT_CLIENTS).
+REELSEEK_FAULT_CLIENTS says how many.
 """
 
 import contextlib

@@ -38,7 +38,8 @@ def instructions(name: str) -> list[str]:
 
 
 def test_compose_runs_one_image_as_migration_api_and_workers():
-    assert set(OURS) == {"migrate", "api", "ingest", "ingest-gpu", "tune", "tune-gpu", "courier"}
+    on_either = {"api", "ingest", "tune"}
+    assert set(OURS) == {"migrate", "courier"} | on_either | {f"{name}-gpu" for name in on_either}
     assert len({one["image"] for one in OURS.values()}) == 1
 
 
@@ -90,8 +91,9 @@ def test_our_containers_run_without_privileges():
     assert instructions("USER") == ["reelseek"]
 
 
-def test_the_gpu_worker_reserves_a_gpu():
-    (device,) = OURS["ingest-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+@pytest.mark.parametrize("name", ["api-gpu", "ingest-gpu", "tune-gpu"])
+def test_what_runs_a_model_on_a_gpu_reserves_one(name):
+    (device,) = OURS[name]["deploy"]["resources"]["reservations"]["devices"]
 
     assert device["capabilities"] == ["gpu"]
     assert "gpu" in PROJECT["optional-dependencies"]

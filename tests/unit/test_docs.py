@@ -49,7 +49,7 @@ def test_variables_are_read_by_something(page):
 
 
 def test_operations_says_what_to_do_about_each_finding_of_an_audit():
-    code = "".join(path.read_text() for path in (ROOT / "service/catalog").glob("audit*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "service").glob("c*/*audit*.py"))
     kinds = set(FINDING.findall(code))
     page = (ROOT / "docs" / "operations.md").read_text()
     section = page.partition("### ReelseekAuditFailed")[2].partition("###")[0]

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from service.catalog.import_tables import ItemState
 from service.catalog.tables import Job, JobKind, JobState
 from service.imports.requesting import Bucket
+from tests.hostile_servers import silent
 from tests.object_store import make_bucket, running_object_store
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -86,4 +87,14 @@ def test_keys_of_the_settings_are_not_sent_to_another_endpoint(
     for _method, path, headers, _body in server.seen:
         assert "authorization" not in {name.lower() for name in headers}
         assert "of-the-environment" not in path + str(headers)
+    assert job_of(sessions).reason == "store_not_reached"
+
+
+def test_a_store_that_says_nothing_is_left(run_import, sessions, server):
+    """After `import_idle_s`, not after the hours that a large file may take."""
+    server.routes |= dict.fromkeys(("/bucket", "/bucket/"), silent(for_s=600))
+
+    run_import(bucket=Bucket(url="s3://bucket/in", endpoint=server.url))
+
+    assert server.seen
     assert job_of(sessions).reason == "store_not_reached"

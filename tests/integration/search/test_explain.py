@@ -7,6 +7,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from model.all_in_one.retriever import AllInOneRetriever
 from service.catalog.change_queries import read_counter
 from service.catalog.index_queries import VideoFilter
 from service.catalog.tables import VideoState
@@ -211,6 +212,24 @@ def test_frames_are_those_of_the_stored_clip_each_alone(make_replica, add, why, 
     alone = encoder.frame_similarities(encoder.embed_text(TEXT), still)
     assert told.frames[-1].similarity == pytest.approx(alone[0], abs=1e-5)
     assert max(alone) == pytest.approx(min(alone), abs=1e-5)
+
+
+def test_frames_that_memory_does_not_hold_at_once_are_embedded_one_by_one(encoder, monkeypatch):
+    spec = encoder.spec
+    shape = (spec.frames_per_clip, spec.frame_size, spec.frame_size, 3)
+    clip = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    query = encoder.embed_text(TEXT)
+    at_once = encoder.frame_similarities(query, clip)
+    embed = AllInOneRetriever.embed_video
+
+    def embed_little(model, clips):
+        if len(clips) > 1:
+            raise MemoryError
+        return embed(model, clips)
+
+    monkeypatch.setattr(AllInOneRetriever, "embed_video", embed_little)
+
+    assert encoder.frame_similarities(query, clip) == pytest.approx(at_once, abs=1e-5)
 
 
 def test_a_clip_that_is_gone_leaves_the_rest_of_the_explanation(make_replica, add, why):

@@ -272,6 +272,27 @@ def test_a_sweep_removes_what_nobody_needs(resources, settings, storage):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_store_is_listed_less_often_than_the_rest_is_swept(resources, storage, monkeypatch):
+    """A listing of a large store takes minutes, in which lost jobs must be sent again."""
+    listed = []
+
+    def list_slowly():
+        time.sleep(0.05)
+        sweeper.sweep()  # that of another thread
+        listed.append(sweeper.idle_s < 0.05)
+        return iter(())
+
+    resources.storage = storage
+    monkeypatch.setattr(storage, "stored_blobs", list_slowly)
+    sweeper = Sweeper(resources)
+
+    for _ in range(3):
+        sweeper.sweep()
+
+    assert listed == [True]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_lines_of_a_job_name_the_request_that_asked_for_it(upload_file, resources, tmp_path):
     path = tmp_path / "any.mp4"
     path.write_bytes(b"content of a request")
