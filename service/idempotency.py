@@ -7,9 +7,9 @@ failed may be tried again with the same key.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
@@ -58,11 +58,8 @@ class KeptAnswer:
     has_secret: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reservation:
-    """The right to carry out a request."""
-
-    claim: UUID
+Reservation = queries.Claim
+"""The right to carry out a request."""
 
 
 def begin(
@@ -82,10 +79,10 @@ def begin(
     """
 
     def work(session: Session) -> Reservation | KeptAnswer:
-        claim = uuid4()
-        mine: dict[str, Any] = {"owner": token.owner, "key": token.key, "claim": claim}
+        reservation = Reservation(owner=token.owner, key=token.key, claim=uuid4())
+        mine: dict[str, Any] = asdict(reservation)
         if queries.reserve_key(session, **mine, digest=digest, lease_s=lease_s):
-            return Reservation(claim=claim)
+            return reservation
         earlier = queries.find_key(session, owner=token.owner, key=token.key)
         if earlier is None:  # it failed just now, and was released
             raise _in_progress()
@@ -96,7 +93,7 @@ def begin(
         if earlier.state is KeyState.DONE and not queries.is_leased(session, earlier):
             raise _answer_lost()
         if queries.take_over(session, **mine, lease_s=lease_s):
-            return Reservation(claim=claim)
+            return reservation
         raise _in_progress()
 
     return in_transaction(sessions, work)
@@ -108,7 +105,7 @@ def mark_done(session: Session, reservation: Reservation) -> None:
     Raises:
         ConflictError: its lease was over, and another one took its place: write nothing.
     """
-    if not queries.mark_done(session, reservation.claim):
+    if not queries.mark_done(session, reservation):
         raise _in_progress()
 
 
@@ -122,7 +119,7 @@ def keep(sessions: Sessions, reservation: Reservation, answer: KeptAnswer) -> No
         "body": "" if answer.has_secret else answer.body,
         "has_secret": answer.has_secret,
     }
-    in_transaction(sessions, lambda s: queries.keep_answer(s, reservation.claim, kept))
+    in_transaction(sessions, lambda s: queries.keep_answer(s, reservation, kept))
 
 
 def release(sessions: Sessions, reservation: Reservation, *, even_if_done: bool) -> None:
@@ -135,7 +132,7 @@ def release(sessions: Sessions, reservation: Reservation, *, even_if_done: bool)
     """
     in_transaction(
         sessions,
-        lambda s: queries.release_key(s, reservation.claim, even_if_done=even_if_done),
+        lambda s: queries.release_key(s, reservation, even_if_done=even_if_done),
     )
 
 

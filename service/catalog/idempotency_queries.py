@@ -1,9 +1,10 @@
 """Keys of requests: who carries one out, and what it answered."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from service.catalog.blob_queries import insert_of
@@ -70,27 +71,44 @@ def take_over(session: Session, *, owner: str, key: str, claim: UUID, lease_s: f
     return taken is not None
 
 
-def mark_done(session: Session, claim: UUID) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right of one request to the row of a key."""
+
+    owner: str
+    key: str
+    claim: UUID
+
+    def is_held(self) -> ColumnElement[bool]:
+        """Nobody else took the place; by the primary key, because there are many rows."""
+        return and_(
+            IdempotencyKey.owner == self.owner,
+            IdempotencyKey.key == self.key,
+            IdempotencyKey.claim == self.claim,
+        )
+
+
+def mark_done(session: Session, claim: Claim) -> bool:
     """Say, in the transaction that does what was asked, that it is done; False: not ours."""
     marked = session.scalar(
         update(IdempotencyKey)
-        .where(IdempotencyKey.claim == claim)
+        .where(claim.is_held())
         .values(state=KeyState.DONE)
         .returning(IdempotencyKey.key)
     )
     return marked is not None
 
 
-def keep_answer(session: Session, claim: UUID, response: dict[str, Any]) -> None:
+def keep_answer(session: Session, claim: Claim, response: dict[str, Any]) -> None:
     """Keep what was answered."""
     session.execute(
         update(IdempotencyKey)
-        .where(IdempotencyKey.claim == claim)
+        .where(claim.is_held())
         .values(state=KeyState.ANSWERED, response=response, claim=None, lease_until=None)
     )
 
 
-def release_key(session: Session, claim: UUID, *, even_if_done: bool) -> None:
+def release_key(session: Session, claim: Claim, *, even_if_done: bool) -> None:
     """Forget a request that failed, so that it may be repeated with the same key.
 
     One that is done, and stays so, has no answer any more: nobody need wait for it.
@@ -98,11 +116,7 @@ def release_key(session: Session, claim: UUID, *, even_if_done: bool) -> None:
     states = [KeyState.RUNNING, KeyState.DONE] if even_if_done else [KeyState.RUNNING]
     session.execute(
         update(IdempotencyKey)
-        .where(IdempotencyKey.claim == claim, IdempotencyKey.state == KeyState.DONE)
+        .where(claim.is_held(), IdempotencyKey.state == KeyState.DONE)
         .values(lease_until=None)
     )
-    session.execute(
-        delete(IdempotencyKey).where(
-            IdempotencyKey.claim == claim, IdempotencyKey.state.in_(states)
-        )
-    )
+    session.execute(delete(IdempotencyKey).where(claim.is_held(), IdempotencyKey.state.in_(states)))

@@ -26,6 +26,7 @@ from service.catalog.tables import (
     BlobState,
     ChangeOp,
     Embedding,
+    Generation,
     GenerationState,
     Job,
     JobState,
@@ -167,7 +168,13 @@ def delete_video(session: Session, video_id: UUID) -> int:
         .where(Job.subject_id == video_id, Job.state.in_(OPEN))
         .values(state=JobState.CANCELLED, lease_until=None, finished_at=database_time())
     )
-    session.execute(delete(Embedding).where(Embedding.video_id == video_id))
+    # named with their generations, as their keys begin, or all embeddings would be read
+    every_generation = select(Generation.id)
+    session.execute(
+        delete(Embedding).where(
+            Embedding.generation_id.in_(every_generation), Embedding.video_id == video_id
+        )
+    )
     session.execute(delete(GenerationVideo).where(GenerationVideo.video_id == video_id))
     session.execute(delete(Segment).where(Segment.video_id == video_id))
     forget_pairs_of_video(session, video_id)
