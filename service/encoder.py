@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.batching import Batcher, BatcherClosedError, BatcherFullError
 from model.bundle import bundle_digest, load_bundle
 from model.device import choose_device
-from model.memory import is_out_of_memory
+from model.memory import give_back_everything, is_out_of_memory
 from model.retrieval import RetrievalModel, clips_to_tensor
 from service.errors import UnavailableError
 from service.recent import Recent
@@ -200,18 +200,31 @@ class Encoder:
         Args:
             query: unit norm, (E,).
             clip: uint8 (T, S, S, 3), as `can_match` wants it.
+
+        Raises:
+            UnavailableError: memory does not hold a single clip now.
         """
         still = list(np.repeat(clip[:, None], len(clip), axis=1))  # T of (T, S, S, 3)
+        embeddings = self._embed_if_it_fits(still)
+        if embeddings is None:  # here the error is gone, and what its frames held
+            give_back_everything()
+            _log_limit("frames", 1)
+            one_by_one = [self._embed_if_it_fits([one]) for one in still]
+            there = [one for one in one_by_one if one is not None]
+            if len(there) < len(still):
+                raise _too_busy()
+            embeddings = np.concatenate(there)
+        similarities: list[float] = (embeddings @ query).tolist()
+        return similarities
+
+    def _embed_if_it_fits(self, clips: list[NDArray[np.uint8]]) -> NDArray[np.float32] | None:
+        """Return embeddings of clips, (N, E); None if memory does not hold so many at once."""
         try:
-            embeddings = self._model.embed_video(clips_to_tensor(still)).numpy()
+            return self._model.embed_video(clips_to_tensor(clips)).numpy()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            _log_limit("frames", 1)
-            one_by_one = [self._model.embed_video(clips_to_tensor([one])).numpy() for one in still]
-            embeddings = np.concatenate(one_by_one)
-        similarities: list[float] = (embeddings @ query).tolist()
-        return similarities
+            return None
 
     def warm_up(self) -> None:
         """Run each pass once, so that the first search does not pay for what is made lazily."""

@@ -80,10 +80,10 @@ def deliver(job: Job, lease: Lease, resources: Resources) -> None:
     lease.check()
     tried = send(delivery, webhook, resources.settings)
     sent = tried.sent
-    in_transaction(resources.sessions, lambda session: _note(session, webhook, tried))
+    is_gone = in_transaction(resources.sessions, lambda session: _note(session, webhook, tried))
     if tried.is_taken:
         commit(partial(delivery_queries.commit_delivered, sent=sent))
-    elif sent.status == GONE or delivery.tries >= len(WAITS_S):
+    elif is_gone or delivery.tries >= len(WAITS_S):
         commit(partial(delivery_queries.commit_given_up, sent=sent))
     else:
         wait_s = wait_before_next(delivery.tries, tried.retry_after_s)
@@ -91,14 +91,19 @@ def deliver(job: Job, lease: Lease, resources: Resources) -> None:
     log.info("webhook_told", event_type=delivery.event, status=sent.status, is_taken=tried.is_taken)
 
 
-def _note(session: Session, webhook: Webhook, tried: Tried) -> None:
-    """Remember whether a webhook answers, if only to refuse this message, or is to rest."""
+def _note(session: Session, webhook: Webhook, tried: Tried) -> bool:
+    """Remember whether a webhook answers, if only to refuse this message, or is to rest.
+
+    Returns:
+        Whether it is gone for good; False if its address was changed meanwhile.
+    """
     if tried.sent.status == GONE:
-        rest.disable_webhook(session, webhook, reason="It answered 410 Gone.")
-    elif rest.is_away(tried.sent.status):
+        return rest.disable_webhook(session, webhook, reason="It answered 410 Gone.")
+    if rest.is_away(tried.sent.status):
         rest.note_failure(session, webhook, retry_after_s=tried.retry_after_s)
     elif webhook.failures:
         rest.note_answer(session, webhook)
+    return False
 
 
 def send(delivery: WebhookDelivery, webhook: Webhook, settings: Settings) -> Tried:

@@ -1,7 +1,7 @@
 """The part of the audit that looks at files."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from sqlalchemy import select
@@ -9,13 +9,21 @@ from sqlalchemy.orm import Session
 
 from service.catalog.activation_tables import GenerationVideo
 from service.catalog.blob_queries import known_blobs, named_derived
+from service.catalog.clock import database_time
 from service.catalog.index_queries import SEARCHABLE
 from service.catalog.job_queries import running_work
 from service.catalog.resumable_queries import known_parts
-from service.catalog.tables import Blob, BlobState, Video, VideoState
+from service.catalog.tables import (
+    Blob,
+    BlobState,
+    Generation,
+    GenerationState,
+    Video,
+    VideoState,
+)
 from service.catalog.tuning_queries import ended_tunings
 from service.catalog.violations import Violation
-from service.storage import Storage, age_s, work_name
+from service.storage import Storage, StoredFolder, age_s, work_name
 
 
 def audit_files(
@@ -94,13 +102,29 @@ def _audit_orphans(session: Session, storage: Storage, grace_s: float) -> Iterat
         is_known = known.get(blob.sha256, BlobState.GONE) is not BlobState.GONE
         if not is_known and blob.age_s > grace_s:
             yield Violation("orphan_file", blob.sha256, "no row names this file")
+    is_young = _was_named_lately(session, grace_s)
     for folder in storage.stored_derived():
-        if folder.name not in named and folder.age_s > grace_s:
+        if folder.name not in named and folder.age_s > grace_s and not is_young(folder):
             yield Violation("orphan_file", folder.name, "no row names this folder")
     pieces = known_parts(session)
     for piece in storage.stored_parts():
         if piece.name not in pieces and piece.age_s > grace_s:
             yield Violation("orphan_file", piece.name, "no upload goes on with this piece")
+
+
+def _was_named_lately(session: Session, grace_s: float) -> Callable[[StoredFolder], bool]:
+    """Return what tells whether the next listing is still to remove a folder.
+
+    Its files are as old as what was made of the video; what counts is since when nobody needs them.
+    """
+    changed = select(Video.id).where(Video.updated_at > database_time(-grace_s))
+    lately = {str(video_id) for video_id in session.scalars(changed)}
+    emptied = select(Generation.id).where(
+        Generation.state == GenerationState.RETIRED,
+        Generation.kept_until > database_time(-grace_s),
+    )
+    is_emptied = session.scalar(emptied.limit(1)) is not None
+    return lambda folder: is_emptied or folder.video in lately
 
 
 def _digest_of(storage: Storage, sha256: str, size_bytes: int) -> str:

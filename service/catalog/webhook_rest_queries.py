@@ -109,29 +109,42 @@ def note_answer(session: Session, webhook: Webhook) -> None:
         webhook: as it was loaded before the try.
     """
     if _change(session, webhook, **NOTHING_FAILED):
-        release_messages(session, webhook.id)
+        release_messages(session, webhook.id, most_tries=webhook.failures)
 
 
-def disable_webhook(session: Session, webhook: Webhook, *, reason: str) -> None:
+def disable_webhook(session: Session, webhook: Webhook, *, reason: str) -> bool:
     """Tell a webhook of nothing more until an admin enables it again; what waits is given up.
+
+    Returns:
+        Whether it is still the webhook that was tried: at its address, and told of events.
 
     Args:
         session: a writing session.
         webhook: as it was loaded before the try.
         reason: a sentence for the admin.
     """
-    if _change(session, webhook, is_enabled=False, disabled_reason=reason, **NOTHING_FAILED):
+    changed = _change(session, webhook, is_enabled=False, disabled_reason=reason, **NOTHING_FAILED)
+    if changed:
         release_messages(session, webhook.id)
+    return changed
 
 
-def release_messages(session: Session, webhook_id: UUID) -> None:
-    """Let go out now what waits because its webhook was away; what was refused keeps its time."""
+def release_messages(session: Session, webhook_id: UUID, *, most_tries: int | None = None) -> None:
+    """Let go out now what waits because its webhook was away; what was refused keeps its time.
+
+    Args:
+        session: a writing session.
+        webhook_id: the webhook.
+        most_tries: what failed more often failed by itself, not only while the webhook was away.
+    """
     was_away = or_(WebhookDelivery.status.is_(None), WebhookDelivery.status.in_(AWAY))
     waiting = select(WebhookDelivery.id).where(
         WebhookDelivery.webhook_id == webhook_id,
         WebhookDelivery.state == DeliveryState.WAITING,
         was_away,
     )
+    if most_tries is not None:
+        waiting = waiting.where(WebhookDelivery.tries <= most_tries)
     session.execute(
         update(Job)
         .where(Job.kind == JobKind.DELIVER, Job.state == JobState.QUEUED)

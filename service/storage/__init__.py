@@ -3,7 +3,7 @@
 from service.storage.derived import DerivedDraft
 from service.storage.disk import age_s
 from service.storage.files import Storage
-from service.storage.names import attempt_name, work_name
+from service.storage.names import StoredFolder, attempt_name, work_name
 from service.storage.opening import media_origin, open_storage
 from service.storage.staging import StagedFile, Staging
 
@@ -12,6 +12,7 @@ __all__ = [
     "StagedFile",
     "Staging",
     "Storage",
+    "StoredFolder",
     "age_s",
     "attempt_name",
     "media_origin",

@@ -40,6 +40,11 @@ class StoredFolder(NamedTuple):
         """`<job>-<fence>` of the attempt."""
         return self.name.rpartition("/")[2]
 
+    @property
+    def video(self) -> str:
+        """Id of the video."""
+        return self.name.split("/")[-2]
+
 
 def blob_name(sha256: str) -> str:
     """Return the name of the file with this content.

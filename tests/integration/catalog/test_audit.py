@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from sqlalchemy import delete, insert, select, text, update
 from service import videos
 from service.catalog.audit import audit
 from service.catalog.caption_tables import Caption, Feedback
+from service.catalog.ingest_queries import delete_video
 from service.catalog.job_queries import claim_job, fail_job
 from service.catalog.session import in_transaction
 from service.catalog.tables import (
@@ -30,6 +32,7 @@ from service.catalog.tables import (
     Segment,
     Video,
     VideoState,
+    utc_now,
 )
 from service.catalog.tuning_tables import PairOrigin, Policy, Tuning, TuningPair
 from tests.factories import derive, ingest, stage
@@ -165,6 +168,13 @@ def leave_blob(world):
 
 def leave_derived(world):
     derive(world.storage, world.ready, world.queued, 9)
+    age_derived(world)
+    with world.sessions.begin() as session:
+        long_ago = utc_now() - timedelta(days=1)
+        session.execute(update(Video).values(updated_at=long_ago))
+
+
+def age_derived(world):
     for path in derived_paths(world.storage):
         age(path)
 
@@ -292,6 +302,15 @@ DAMAGE = {
 def test_damage_is_found(world, damage):
     damage.plant(world)
     assert damage.kind in kinds(world)
+
+
+def test_folders_of_what_was_just_deleted_wait_for_the_next_listing(world):
+    age_derived(world)
+
+    with world.sessions.begin() as session:
+        delete_video(session, world.ready)
+
+    assert "orphan_file" not in kinds(world)
 
 
 def test_a_quick_audit_does_not_read_the_files(world):

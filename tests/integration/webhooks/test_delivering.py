@@ -391,6 +391,28 @@ def test_all_that_waited_comes_when_a_webhook_is_back(sessions, resources, serve
     assert len(server.seen) == 4
 
 
+def test_a_message_that_fails_by_itself_keeps_its_time(sessions, resources, server, add_webhook):
+    """Whatever else is taken meanwhile: else its tries would be used up within minutes."""
+    server.routes["/hook"] = away
+    add_webhook()
+    tell(sessions)
+    for _ in range(3):
+        deliver_all(sessions, resources)
+    bad = jobs_of(sessions)[0]
+    assert bad.not_before is not None
+    server.routes["/hook"] = content(b"")
+    tell(sessions)
+    in_transaction(
+        sessions,
+        lambda s: s.execute(update(Webhook).values(failures=1, rests_until=database_time(-1))),
+    )
+
+    run_job(jobs_of(sessions)[-1].id, deliver, resources)
+
+    assert deliveries_of(sessions)[-1].state is DeliveryState.DELIVERED
+    assert jobs_of(sessions)[0].not_before == bad.not_before
+
+
 def test_a_webhook_that_fails_at_some_messages_gets_all_others(
     sessions, resources, server, add_webhook
 ):
@@ -446,6 +468,8 @@ def test_what_an_old_address_answers_is_not_blamed_on_the_new_one(
     webhook = webhook_of(sessions, made)
     assert (webhook.is_enabled, webhook.failures) == (True, 2 if status == 200 else 0)
     assert len(server.seen) == 1
+    state = deliveries_of(sessions)[0].state
+    assert state is (DeliveryState.DELIVERED if status == 200 else DeliveryState.WAITING)
 
 
 def test_a_rest_from_before_the_clock_was_set_back_is_over(sessions, add_webhook):
