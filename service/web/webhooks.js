@@ -1,7 +1,7 @@
 // Webhooks: who is told of what happens here.
 import { call } from "./api.js";
 import { confirmed } from "./confirm.js";
-import { action, element, field, tick } from "./dom.js";
+import { action, element, field, tick, when } from "./dom.js";
 import { showSecret } from "./secret.js";
 
 const EVENTS = {

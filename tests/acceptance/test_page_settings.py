@@ -143,6 +143,29 @@ def test_a_webhook_is_made_tested_disabled_and_deleted(
     )
 
 
+def test_a_webhook_that_is_away_is_shown_as_such(
+    browser: Chrome, server: OtherServer, service: LiveService
+) -> None:
+    server.routes["/away"] = lambda exchange: exchange.send(503)
+    with service.client() as client:
+        made = client.post("/v1/webhooks", json={"url": f"{server.url}/away"}).json()
+        here = f"/v1/webhooks/{made['id']}"
+        client.post(f"{here}/test").raise_for_status()
+        wait_for(
+            lambda: client.get(here).json()["failing_since"], within_s=WORK_S, what="the failure"
+        )
+        try:
+            go(browser, "settings/keys")
+            go(browser, "settings/webhooks")
+            away = appear(browser, "[data-webhook] .error", "that it is away")
+            assert away[0].startswith("It is away since ")
+            click(browser, "[data-webhook] a")
+            shown = "#place-settings p.error"
+            wait_for(lambda: "tried again" in text(browser, shown), within_s=PAGE_S, what="how")
+        finally:
+            client.delete(here).raise_for_status()
+
+
 def test_a_folder_is_imported_and_each_file_accounted_for(browser: Chrome) -> None:
     start_import(browser, "folder", ".", tags="archive")
     wait_for(
