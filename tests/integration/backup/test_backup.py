@@ -33,6 +33,7 @@ from service.catalog.session import (
 from service.catalog.tables import JobState, Video, VideoState
 from service.errors import ConflictError, InvalidInputError, NotFoundError
 from service.storage import Storage
+from service.storage.names import blob_name
 from tests import factories
 from tests.factories_ingest import get_job, get_video, wait_for
 
@@ -176,15 +177,12 @@ def test_a_backup_says_when_it_was_made(filled, make_backup, sessions, folder): 
 
 
 @sqlite_only
-def test_a_file_that_is_missing_fails_the_backup(filled, storage, make_backup, folder):
-    for path in (storage.root / "blobs").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"damaged!!")
-            break
+def test_a_file_that_is_damaged_fails_the_backup(*, filled, sessions, storage, make_backup, folder):
+    blob = blob_name(get_video(sessions, filled[0].video_id).sha256)
+    (storage.root / blob).write_bytes(b"damaged!!")
     with pytest.raises(NotFoundError, match="reelseek audit"):
         make_backup()
     assert list_backups(folder) == []
-    assert filled
 
 
 @sqlite_only
@@ -214,10 +212,12 @@ def test_videos_deleted_and_swept_meanwhile_are_deleted_after_a_restore(
 def test_clips_of_which_a_sweep_took_the_first_are_gone(
     *, filled, sessions, storage, engine, folder, empty
 ):
+    named = get_video(sessions, filled[0].video_id).derived
+
     def delete_some(sentence):
         if sentence.startswith("Copying"):
             in_transaction(sessions, lambda session: delete_video(session, filled[0].video_id))
-            next((storage.root / "derived").rglob("clips.npy")).unlink()
+            (storage.root / named / "clips.npy").unlink()
 
     backups.make_backup(folder, engine=engine, storage=storage, progress=delete_some)
     target, files = empty
