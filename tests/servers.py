@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ QUICK_AND_UNSAFE = (
     *("-c", "autovacuum=off", "-c", "max_connections=300", "-c", "shared_buffers=32MB"),
 )
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
+PORTS = range(20_000, 32_000)  # no outgoing connection is given one of these, nor a file of ours
+_given: set[int] = set()
 
 
 def find_program(name: str) -> Path:
@@ -83,10 +86,21 @@ def running_milvus() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a loopback port that nothing uses, and that this process was never given before.
+
+    The kernel's own choice could become the port of somebody's connection, or of another test,
+    before the server that it is meant for listens.
+    """
+    while True:
+        port = random.SystemRandom().choice(PORTS)  # tests fix the seed of the module's
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
         return port
 
 

@@ -70,5 +70,10 @@ def jobs_by_id(session: Session, job_ids: Collection[UUID]) -> list[Job]:
 
 def newest_jobs(session: Session, *, limit: int, state: JobState | None = None) -> list[Job]:
     """Return the jobs made last, newest first, of one state or of all."""
-    statement = select(Job).order_by(Job.created_at.desc(), Job.id).limit(limit)
-    return list(session.scalars(statement.where(Job.state == state) if state else statement))
+    found: list[Job] = []
+    for one in [state] if state else JobState:  # an index has those of each state in their order
+        newest = select(Job).where(Job.state == one).order_by(Job.created_at.desc(), Job.id)
+        found += session.scalars(newest.limit(limit))
+    found.sort(key=lambda job: job.id)
+    found.sort(key=lambda job: job.created_at, reverse=True)
+    return found[:limit]

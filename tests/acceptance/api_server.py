@@ -24,7 +24,7 @@ TINY_DIM = 32
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
 
-def poll(look: Callable[[], T | None], *, within_s: float = 20.0) -> T:
+def poll(look: Callable[[], T | None], *, within_s: float = 60.0) -> T:
     """Look again and again until there is an answer."""
     deadline = time.monotonic() + within_s
     while not (found := look()):

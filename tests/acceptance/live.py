@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,15 +14,11 @@ from typing import TypeVar
 
 import httpx
 
+from tests.servers import free_port
+
 T = TypeVar("T")
 START_S = 120.0
 STOP_S = 60.0
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_for(look: Callable[[], T | None], *, within_s: float, what: str) -> T:

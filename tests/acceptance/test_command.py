@@ -15,9 +15,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.live import LiveService, free_port, wait_for
+from tests.acceptance.live import LiveService, wait_for
 from tests.factories_model import make_tiny_bundle
 from tests.factories_video import make_video
+from tests.servers import free_port
 
 ANSWER_S = 120.0
 RESTART_S = 60.0

@@ -19,7 +19,8 @@ from typing import Self
 
 import httpx
 
-from tests.acceptance.live import free_port, wait_for
+from tests.acceptance.live import wait_for
+from tests.servers import free_port
 
 ADMIN_KEY = "rsk_fault_test_admin_key_0123456789abcd"
 START_S = 180.0

@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy import event
 
 from service import idempotency
+from service.catalog import status_queries
 from service.catalog.ingest_queries import delete_video
 from service.catalog.session import in_transaction
+from service.catalog.tables import JobState
 from service.idempotency import IdempotencyToken, KeptAnswer
 from tests import factories
 
@@ -50,4 +52,22 @@ def test_a_key_is_found_among_all_keys_of_a_week(sessions, plans):
     idempotency.release(sessions, reservation, even_if_done=True)
 
     assert any("idempotency_keys" in plan for plan in plans)
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+
+
+def test_the_newest_jobs_are_found_among_all_that_ever_were(sessions, upload, plans):
+    uploaded = [upload(b"content %d" % n).job_id for n in range(4)]
+    with sessions() as session:
+        first, second, *_ = status_queries.newest_jobs(session, limit=4)
+        first.state, second.state = JobState.DONE, JobState.RUNNING
+        session.commit()
+    plans.clear()
+
+    with sessions() as session:
+        newest = status_queries.newest_jobs(session, limit=3)
+        queued = status_queries.newest_jobs(session, limit=3, state=JobState.QUEUED)
+
+    assert [job.id for job in newest] == uploaded[:0:-1]
+    assert [job.id for job in queued] == uploaded[1::-1]
+    assert any("ix_jobs_open" in plan for plan in plans)
     assert not [plan for plan in plans if plan.startswith("SCAN")]
