@@ -45,7 +45,7 @@ def running_object_store() -> Iterator[str]:
 def make_bucket(url: str) -> str:
     """Make an empty bucket and return its name."""
     name = f"bucket-{uuid4().hex}"
-    httpx.put(f"{url}/{name}", trust_env=False).raise_for_status()
+    httpx.put(f"{url}/{name}", trust_env=False, timeout=60).raise_for_status()
     return name
 
 

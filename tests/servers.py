@@ -45,7 +45,7 @@ def running_postgres() -> Iterator[str]:
     """Yield the URL of a new PostgreSQL cluster, up to and without the name of the database."""
     initdb, postgres = find_program("initdb"), find_program("postgres")
     with _folder_of_its_own() as folder:
-        data, port = folder / "data", free_port()
+        data = folder / "data"
         arguments = ["-U", "reelseek", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
         subprocess.run(
             [initdb, "-D", data, *arguments],
@@ -54,6 +54,7 @@ def running_postgres() -> Iterator[str]:
             cwd=folder,
             **_as_unprivileged(),
         )
+        port = free_port()
         options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
         command = [postgres, "-D", data, *options, *QUICK_AND_UNSAFE]
         url = f"postgresql://reelseek@127.0.0.1:{port}/"

@@ -76,6 +76,7 @@ def test_a_wrong_end_or_limit_is_a_422(client, changed):
 # --- rates
 
 
+@pytest.mark.usefixtures("within_one_minute")
 def test_a_key_beyond_its_rate_gets_429_with_all_that_the_draft_asks(api, client):
     made = make_key(client, "read", limits={"requests_per_minute": 3})
     with api.client(made["key"]) as reader:
@@ -91,6 +92,7 @@ def test_a_key_beyond_its_rate_gets_429_with_all_that_the_draft_asks(api, client
     assert "ratelimit" not in client.get("/v1/videos").headers, "on loopback any number"
 
 
+@pytest.mark.usefixtures("within_one_minute")
 def test_many_at_once_get_no_more_than_the_rate(api, client):
     made = make_key(client, "read", limits={"requests_per_minute": 10})
     with api.client(made["key"]) as reader, ThreadPoolExecutor(8) as pool:
@@ -100,6 +102,7 @@ def test_many_at_once_get_no_more_than_the_rate(api, client):
     assert answers.count(429) == 30
 
 
+@pytest.mark.usefixtures("within_one_minute")
 def test_wrong_keys_end_in_429_and_a_right_one_is_let_in_all_the_same(make_api):
     api = make_api(failures_per_minute=3)
     with api.client("rsk_wrong") as guesser:

@@ -1,6 +1,7 @@
 """Uploads, deletes and a switch at the same time: no video is left out of what is searched."""
 
 import threading
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -17,6 +18,7 @@ from service.catalog.job_queries import LostLeaseError, claim_job
 from service.catalog.session import in_transaction
 from service.catalog.stored_queries import missing_videos, stored_videos
 from service.catalog.tables import Job, JobKind, JobState
+from service.errors import UnavailableError
 from service.registry import Registry
 from tests.factories import ingest, unit_vectors
 
@@ -101,12 +103,17 @@ class Uploader(threading.Thread):
             self.failure = error
 
     def _come(self, *, is_to_go):
-        accepted = self._upload()
+        accepted = self._uploaded()
         while not self._is_ingested(accepted):
             pass
         if is_to_go:
             videos.delete_video(self._sessions, accepted.video_id)
         embed_waiting(self._sessions)
+
+    def _uploaded(self):
+        while True:
+            with suppress(UnavailableError):  # two switches in a row: clients are to try again
+                return self._upload()
 
     def _is_ingested(self, accepted):
         try:

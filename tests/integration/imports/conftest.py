@@ -21,7 +21,7 @@ def settings(settings, tmp_path):
         update={
             "outbound_allow": "127.0.0.1",
             "import_dir": folder,
-            "import_idle_s": 2.0,
+            "import_idle_s": 60.0,
             "upload_limit_bytes": 1_000_000,
         }
     )

@@ -29,6 +29,7 @@ def settings(settings, store):
     return type(settings)(
         **settings.model_dump()
         | {
+            "import_idle_s": 2.0,
             "import_s3_endpoint": store,
             "import_s3_access_key": "tests",
             "import_s3_secret_key": "secret-of-the-tests",
@@ -39,7 +40,9 @@ def settings(settings, store):
 @pytest.fixture
 def put(store, bucket):
     def put(key, content):
-        httpx.put(f"{store}/{bucket}/{key}", content=content, trust_env=False).raise_for_status()
+        httpx.put(
+            f"{store}/{bucket}/{key}", content=content, trust_env=False, timeout=60
+        ).raise_for_status()
 
     return put
 

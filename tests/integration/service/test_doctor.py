@@ -185,4 +185,4 @@ def test_a_process_writes_its_row_and_takes_it_back(sessions):
     )
     assert process.is_alive
     presence.stop()
-    assert seen() == []
+    wait_for(lambda: seen() == [])

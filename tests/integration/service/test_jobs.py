@@ -19,7 +19,8 @@ DEADLINE_S = 60
 
 
 @pytest.fixture(params=["folder", "redis"])
-def broker_settings(request, tmp_path):
+def broker_settings(request, tmp_path, monkeypatch):
+    monkeypatch.setattr("service.jobs.SEND_TIMEOUT_S", 60.0)
     url = None if request.param == "folder" else request.getfixturevalue("redis_url")
     return Settings(data_dir=tmp_path / "data", broker_url=url)
 

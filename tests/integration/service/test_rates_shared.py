@@ -1,5 +1,7 @@
 """Rates that several API processes count together, in a real Redis."""
 
+import pytest
+
 from service.access import Principal, Scope
 from service.api.rates import WITHOUT_REDIS_S, Policy, Rates
 from service.settings import Settings
@@ -7,8 +9,11 @@ from tests.servers import free_port
 
 KEY = Principal(key_id="a", scopes=frozenset({Scope.SEARCH}))
 
+pytestmark = pytest.mark.usefixtures("within_one_minute")
 
-def test_processes_with_one_redis_count_together(redis_url):
+
+def test_processes_with_one_redis_count_together(redis_url, monkeypatch):
+    monkeypatch.setattr("service.api.rates.REDIS_TIMEOUT_S", 30.0)
     settings = Settings(broker_url=redis_url, searches_per_minute=3)
     first, second = Rates(settings), Rates(settings)
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from service.catalog import delivery_queries, webhook_queries
+from service.catalog import delivery_queries, webhook_queries, webhook_rest_queries
 from service.catalog.clock import database_time
 from service.catalog.ingest_queries import delete_video
 from service.catalog.job_queries import claim_job, fail_job, fail_poisoned_jobs
@@ -18,13 +18,14 @@ from service.catalog.process_queries import read_queues
 from service.catalog.session import in_transaction
 from service.catalog.tables import Job, JobKind, JobState, utc_now
 from service.catalog.webhook_queries import Event, announce
-from service.catalog.webhook_rest_queries import RESTS_S, take_turn
+from service.catalog.webhook_rest_queries import take_turn
 from service.catalog.webhook_tables import DeliveryState, Webhook, WebhookDelivery
 from service.outbound import Policy
 from service.webhooks import managing
 from service.webhooks.managing import Changes
 from tests import factories
 from tests.hostile_servers import content, redirect, running_server, trickle
+from workers import delivering
 from workers.delivering import WAITS_S, deliver, wait_before_next, wake
 from workers.resources import Resources
 from workers.runner import run_job
@@ -35,7 +36,16 @@ SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @pytest.fixture
 def settings(settings):
-    return settings.model_copy(update={"outbound_allow": "127.0.0.1", "webhook_timeout_s": 2.0})
+    return settings.model_copy(update={"outbound_allow": "127.0.0.1", "webhook_timeout_s": 60.0})
+
+
+@pytest.fixture
+def rests_s(monkeypatch):
+    """No wait and no rest ends by itself, however slow the machine is; these are the rests."""
+    rests_s = (600.0, 1200.0, 1800.0)
+    monkeypatch.setattr(delivering, "WAITS_S", (600.0,) * len(WAITS_S))
+    monkeypatch.setattr(webhook_rest_queries, "RESTS_S", rests_s)
+    return rests_s
 
 
 @pytest.fixture
@@ -151,6 +161,7 @@ def test_only_those_who_want_it_are_told_and_only_what_was_committed(sessions, a
 
 
 @SQLITE
+@pytest.mark.usefixtures("rests_s")
 def test_what_failed_is_tried_again_later_as_the_same_message(
     sessions, resources, server, add_webhook
 ):
@@ -324,7 +335,9 @@ def away(exchange):
     exchange.send(503)
 
 
-def test_a_webhook_that_is_away_holds_up_no_other(sessions, resources, server, add_webhook):
+def test_a_webhook_that_is_away_holds_up_no_other(
+    *, sessions, resources, server, add_webhook, rests_s
+):
     """One message shows that it is away; then one is tried after each rest, ever longer."""
     server.routes |= {"/away": away, "/hook": content(b"")}
     dead = add_webhook(path="/away")
@@ -354,9 +367,10 @@ def test_a_webhook_that_is_away_holds_up_no_other(sessions, resources, server, a
     assert (second.failures, second.failing_since) == (2, first.failing_since)
     assert [one.tries for one in deliveries_of(sessions)[:5]] == [1, 1, 0, 0, 0]  # untried first
     rests = [one.rests_until - utc_now() for one in (first, second)]
-    assert rests[0] < timedelta(seconds=RESTS_S[0]) < rests[1] < timedelta(seconds=RESTS_S[1] + 1)
+    assert rests[0] < timedelta(seconds=rests_s[0]) < rests[1] < timedelta(seconds=rests_s[1] + 1)
 
 
+@pytest.mark.usefixtures("rests_s")
 def test_all_that_waited_comes_when_a_webhook_is_back(sessions, resources, server, add_webhook):
     """What was tried and found it away, too; what was refused waits for its own time."""
     server.routes["/hook"] = lambda exchange: exchange.send(500)
@@ -413,6 +427,7 @@ def test_a_message_that_fails_by_itself_keeps_its_time(sessions, resources, serv
     assert jobs_of(sessions)[0].not_before == bad.not_before
 
 
+@pytest.mark.usefixtures("rests_s")
 def test_a_webhook_that_fails_at_some_messages_gets_all_others(
     sessions, resources, server, add_webhook
 ):
@@ -549,6 +564,7 @@ def test_a_webhook_that_takes_nothing_for_days_is_disabled(
     assert (webhook.failures, webhook.failing_since, webhook.rests_until) == (0, None, None)
 
 
+@pytest.mark.usefixtures("rests_s")
 def test_a_test_goes_to_a_webhook_that_rests_before_all_that_waits(
     sessions, resources, server, add_webhook
 ):

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 STEPS = 6
 LONG = 5000
+JOIN_S = 180.0  # the process of a tuning steps back for everything else on the machine
 """Steps of a run that nobody waits for."""
 
 
@@ -85,7 +86,7 @@ def begin(resources):
     yield begin
     resources.stop_work_in(0.0)
     for thread in threads:
-        thread.join(60)
+        thread.join(JOIN_S)
 
 
 def processes() -> list[psutil.Process]:
@@ -158,7 +159,7 @@ def test_a_cancelled_run_stops_soon_and_leaves_nothing(sessions, ask, begin, set
     wait_for(lambda: steps_of(sessions, requested))
 
     cancel_tuning(sessions, requested.tuning_id)
-    thread.join(30)
+    thread.join(JOIN_S)
 
     assert not thread.is_alive()
     assert processes() == []
@@ -176,7 +177,7 @@ def test_a_worker_that_stops_gives_the_run_back_with_a_checkpoint(
     wait_for(lambda: steps_of(sessions, requested))
 
     resources.stop_work_in(600.0)
-    thread.join(30)
+    thread.join(JOIN_S)
 
     assert not thread.is_alive()
     job = job_of(sessions, requested)
@@ -217,7 +218,7 @@ def test_a_pair_that_is_deleted_meanwhile_is_told_to_the_process(sessions, stora
 
     wait_for(lambda: read_forgotten(folder) == {line.ordinal})
     cancel_tuning(sessions, requested.tuning_id)
-    thread.join(30)
+    thread.join(JOIN_S)
 
 
 def test_what_cannot_be_trained_fails_with_the_reason(sessions, storage, ask, resources):
@@ -345,7 +346,7 @@ def test_a_process_that_hangs_is_killed(sessions, ask, begin, monkeypatch):
     os.kill(process.pid, signal.SIGSTOP)
 
     cancel_tuning(sessions, requested.tuning_id)
-    thread.join(30)
+    thread.join(JOIN_S)
 
     assert not thread.is_alive()
     assert not process.is_running()

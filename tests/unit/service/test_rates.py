@@ -7,6 +7,8 @@ from service.api.rates import Policy, Rates, network_of, refuse_if_over
 from service.errors import TooManyRequestsError
 from service.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("within_one_minute")
+
 
 def principal(key_id="a", **limits):
     return Principal(key_id=key_id, scopes=frozenset({Scope.SEARCH}), limits=Limits(**limits))
