@@ -275,7 +275,7 @@ def test_a_public_address_is_answered_too(make_api):
 
 def test_figures_need_a_key_off_loopback(make_api):
     api = make_api(host="0.0.0.0")  # noqa: S104 (the server of the test listens on 127.0.0.1)
-    with httpx.Client(base_url=api.url, trust_env=False) as nobody:
+    with httpx.Client(base_url=api.url, trust_env=False, timeout=60) as nobody:
         check_problem(nobody.get("/metrics"), 401)
         assert nobody.get("/healthz", headers={"Host": "any.example"}).is_success
     with api.client() as admin:

@@ -11,7 +11,8 @@ from tests.faults.proxy import CuttableProxy, Line
 
 
 def test_a_database_that_others_hold_is_said_to_be_busy(make_api):
-    api = make_api(database_wait_s=0.2)
+    api = make_api(database_wait_s=2)
+    api.wait_until_ready()  # until then it writes by itself
     holder = sqlite3.connect(api.settings.data_dir / "reelseek.sqlite", isolation_level=None)
     with api.client() as client:
         holder.execute("BEGIN IMMEDIATE")

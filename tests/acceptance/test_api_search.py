@@ -5,6 +5,7 @@ import re
 import threading
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.acceptance.api_server import poll, send_video
@@ -165,15 +166,15 @@ def test_more_searches_than_may_wait_are_told_to_come_back(make_api):
     statuses = []
 
     def search(number: int) -> None:
-        with api.client() as client:
-            body = {"text": f"text {number}", "min_seq": 10**12}  # takes two seconds each
-            statuses.append(client.post("/v1/search", json=body))
+        body = {"text": f"text {number}", "min_seq": 10**12}  # takes two seconds each
+        statuses.append(crowd.post("/v1/search", json=body))
 
-    threads = [threading.Thread(target=search, args=(number,)) for number in range(60)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with api.client(limits=httpx.Limits(max_connections=60)) as crowd:
+        threads = [threading.Thread(target=search, args=(number,)) for number in range(60)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     reasons = {check_problem(one, 503)["reason"] for one in statuses}
     assert reasons == {"too_busy", "index_behind"}

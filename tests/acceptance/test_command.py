@@ -201,14 +201,14 @@ def test_a_wrong_setting_is_named(reelseek):
 def test_keys_are_made_listed_and_revoked(reelseek, live):
     made = json.loads(reelseek("keys", "create", "player", "--scope", "read", "--json").stdout)
     bearer = {"Authorization": f"Bearer {made['key']}"}
-    assert httpx.get(f"{live.url}/v1/videos", headers=bearer).status_code == 200
+    assert httpx.get(f"{live.url}/v1/videos", headers=bearer, timeout=60).status_code == 200
     listed = reelseek("keys", "list")
     assert made["id"] in listed.stdout
     assert made["key"] not in listed.stdout
 
     assert reelseek("keys", "revoke", made["id"]).returncode == 0
 
-    assert httpx.get(f"{live.url}/v1/videos", headers=bearer).status_code == 401
+    assert httpx.get(f"{live.url}/v1/videos", headers=bearer, timeout=60).status_code == 401
     assert "no key" in sentence(reelseek("keys", "revoke", made["id"]))
 
 
@@ -217,8 +217,8 @@ def test_the_local_key_is_its_owners_alone_and_no_admin_key(live):
     bearer = {"Authorization": f"Bearer {path.read_text().strip()}"}
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert httpx.get(f"{live.url}/v1/videos", headers=bearer).status_code == 200
-    assert httpx.get(f"{live.url}/v1/keys", headers=bearer).status_code == 403
+    assert httpx.get(f"{live.url}/v1/videos", headers=bearer, timeout=60).status_code == 200
+    assert httpx.get(f"{live.url}/v1/keys", headers=bearer, timeout=60).status_code == 403
 
 
 def test_a_command_that_lacks_a_scope_says_how_to_get_it(reelseek):
@@ -234,7 +234,9 @@ def test_a_login_link_works_once(reelseek, live):
     address, token = link.split("/#login=")
     assert address == live.url
 
-    answers = [httpx.post(f"{live.url}/v1/session", json={"token": token}) for _ in range(2)]
+    answers = [
+        httpx.post(f"{live.url}/v1/session", json={"token": token}, timeout=60) for _ in range(2)
+    ]
 
     assert [answer.status_code for answer in answers] == [200, 401]
 
@@ -268,7 +270,7 @@ def test_audit_finds_a_sound_service_sound_and_a_lost_file(reelseek, live, tmp_p
     sound = reelseek("audit")
     assert sound.returncode == 0, sound.stdout
     copy = tmp_path / "copy"
-    shutil.copytree(live.data_dir, copy)
+    shutil.copytree(live.data_dir, copy, ignore=shutil.ignore_patterns("broker"))
     next(path for path in (copy / "blobs").rglob("*") if path.is_file()).unlink()
 
     found = reelseek("audit", "--json", REELSEEK_DATA_DIR=str(copy))
@@ -331,7 +333,7 @@ def test_a_first_start_makes_an_admin_key_and_shows_it_once(tmp_path, bundle):
         key = re.search(r"Admin key \(shown only now\): (\S+)", live.output)
         if key:
             bearer = {"Authorization": f"Bearer {key.group(1)}"}
-            assert httpx.get(f"{live.url}/v1/keys", headers=bearer).status_code == 200
+            assert httpx.get(f"{live.url}/v1/keys", headers=bearer, timeout=60).status_code == 200
         live.stop()
         outputs.append(live.output)
 

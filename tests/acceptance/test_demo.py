@@ -83,7 +83,9 @@ def test_the_demo_answers_natural_queries(service: LiveService) -> None:
     assert done.returncode == 0, done.stderr
     with service.client() as client:
         first = {
-            text: client.post("/v1/search", json={"text": text}).json()["moments"][0]["title"]
+            text: client.post("/v1/search", json={"text": text, "deadline_ms": 60_000}).json()[
+                "moments"
+            ][0]["title"]
             for text in QUERIES
         }
     wrong = {text: title for text, title in first.items() if not title.startswith(QUERIES[text])}

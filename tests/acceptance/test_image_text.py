@@ -38,7 +38,7 @@ def search(client, text="two dogs play in the snow", **options):
     """Search, once the video is in the index."""
 
     def look():
-        response = client.post("/v1/search", json={"text": text, **options})
+        response = client.post("/v1/search", json={"text": text, "deadline_ms": 60_000, **options})
         response.raise_for_status()
         return response.json() if response.json()["moments"] else None
 

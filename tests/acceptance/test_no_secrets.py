@@ -64,7 +64,9 @@ class Session:
         link = access.make_login_token(make_sessions(engine), ttl_s=600)
         engine.dispose()
         self.secrets["login link"] = link
-        with httpx.Client(base_url=self.live.url, headers={"Origin": self.live.url}) as browser:
+        with httpx.Client(
+            base_url=self.live.url, headers={"Origin": self.live.url}, timeout=60
+        ) as browser:
             assert browser.post("/v1/session", json={"token": link}).is_success
             self.secrets["session"] = dict(browser.cookies)["reelseek_session"]
             for _ in range(2):

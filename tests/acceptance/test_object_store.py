@@ -134,7 +134,7 @@ def test_browsers_may_read_from_the_store_itself_for_a_while(start, send):
     address = answer.headers["location"]
     assert parse_qs(urlsplit(address).query)["X-Amz-Expires"] == ["77"]
     assert "secret-of-the-tests" not in address
-    part = httpx.get(address, headers={"Range": "bytes=4-7"}, trust_env=False)
+    part = httpx.get(address, headers={"Range": "bytes=4-7"}, trust_env=False, timeout=60)
     assert (part.status_code, part.content) == (206, b"ftyp")
 
 

@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.acceptance.browsing import PAGE_S, browsing, click, texts
+from tests.acceptance.browsing import PAGE_S, appear, browsing, click, texts
 from tests.acceptance.live import LiveService, upload, wait_for, wait_until_processed
 from tests.factories_video import make_video
 
@@ -178,6 +178,7 @@ def test_a_title_that_is_html_is_shown_as_text(
 
 def test_title_and_tags_can_be_edited(with_videos: Chrome, service: LiveService) -> None:
     with_videos.refresh()
+    appear(with_videos, "#moments article", "what the address asks for")  # it moves all below
     click(with_videos, "#videos [data-action=edit]")
     title = with_videos.find_element(By.CSS_SELECTOR, "#edit-form [name=title]")
     title.clear()

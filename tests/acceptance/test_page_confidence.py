@@ -24,7 +24,9 @@ NOISE = Calibration(slope=0.0, bias=-3.0, confident_probability=0.4)
 def service(tmp_path: Path) -> Iterator[LiveService]:
     bundle = Path(shutil.copytree(BUNDLED, tmp_path / "bundle"))
     write_calibration(bundle, NOISE)
-    live = LiveService(tmp_path / "data", {"REELSEEK_BUNDLE": str(bundle)})
+    live = LiveService(
+        tmp_path / "data", {"REELSEEK_BUNDLE": str(bundle), "REELSEEK_SEARCH_DEADLINE_MS": "60000"}
+    )
     try:
         live.wait_until_ready()
         yield live

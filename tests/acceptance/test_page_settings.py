@@ -191,8 +191,7 @@ def test_an_import_by_addresses_is_cancelled(browser: Chrome, server: OtherServe
         lambda: "1 refused" in text(browser, "#import-counts"), within_s=WORK_S, what="the refusal"
     )
     wait_for(lambda: "404" in files(browser), within_s=PAGE_S, what="the reason")
-    button = "//div[@id='place-imports']//button[.='Cancel']"
-    browser.find_element(By.XPATH, button).click()
+    click(browser, "#place-imports section > div > button")  # drawn anew with each event
     wait_for(
         lambda: "Cancelled" in texts(browser, "#place-imports .state"),
         within_s=WORK_S,

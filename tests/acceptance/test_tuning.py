@@ -125,7 +125,7 @@ def test_a_worker_killed_in_the_middle_comes_to_the_same_model(client, live):
         within_s=WITHIN_S,
         what="some steps",
     )
-    (tuner,) = (each for each in family(live) if any("tuner@" in word for word in each.cmdline()))
+    (tuner,) = members(live, "tuner@")
 
     tuner.kill()
 
@@ -141,10 +141,15 @@ def family(live) -> list[psutil.Process]:
 
 def trainers(live) -> list[psutil.Process]:
     """Return the processes that train now."""
+    return members(live, "workers.tuning.process")
+
+
+def members(live, word: str) -> list[psutil.Process]:
+    """Return the processes of the service in whose command line this stands."""
     found = []
     for each in family(live):
         try:
-            if "workers.tuning.process" in each.cmdline():
+            if any(word in part for part in each.cmdline()):
                 found.append(each)
         except psutil.Error:  # it ended just now
             continue

@@ -141,7 +141,7 @@ def holds_write_lock(pid: int) -> bool:
 
 def long_video(folder: Path) -> Path:
     """A video that takes a worker some seconds."""
-    return make_video(folder / "long.mp4", seconds=40.0, size=(640, 480))
+    return make_video(folder / "long.mp4", seconds=120.0, size=(640, 480))
 
 
 def worker_at(fleet: Fleet, video_id: str) -> str | None:

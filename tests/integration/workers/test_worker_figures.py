@@ -31,7 +31,7 @@ def events(worker, name):
 
 
 def figures(port):
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text
     samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
     return lambda name, **labels: sum(
         one.value for one in samples if one.name == name and labels.items() <= one.labels.items()
