@@ -4,6 +4,7 @@ A test that asks for `sessions` runs on both databases; one for which the databa
 says `@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)`.
 """
 
+import gc
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from service.catalog.session import make_engine, make_read_sessions, make_sessions, upgrade
 from service.jobs import JobSender
@@ -24,6 +27,15 @@ from tests.servers import running_postgres, running_redis
 MIB = 1024 * 1024
 PATIENCE_S = 60
 FAULTS = Path(__file__).parent / "faults"
+
+hypothesis_settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("tests")
 
 
 def pytest_addoption(parser):
@@ -44,6 +56,15 @@ def pytest_collection_modifyitems(config, items):
     if needs_gpu and not _has_cuda():
         items[:] = [item for item in items if item not in needs_gpu]
         config.hook.pytest_deselected(items=needs_gpu)
+
+
+def pytest_collection_finish():
+    """Leave what was imported and collected out of every collection of garbage.
+
+    Each takes seconds otherwise, in which no thread of a test runs.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _has_cuda() -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -103,6 +104,14 @@ def free_port() -> int:
                 continue
         _given.add(port)
         return port
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended, whoever reaps it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S, SILENT_SERVER_S = 5, 15
-IDLE_TRANSACTION_S = 60.0
+IDLE_TRANSACTION_S = 30.0
 """PostgreSQL ends a transaction in which nothing is asked for so long: a process that was frozen
 would keep its locks from all others. What takes longer says so with `allow_idling`."""
 POOL_SIZE = 8

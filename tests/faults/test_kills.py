@@ -8,9 +8,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from uuid import uuid4
 
-import psycopg
 import pytest
 
 from tests.factories_model import make_tiny_bundle
@@ -26,20 +24,15 @@ PAUSE_S = (0.1, 3.0)
 MOST_PAUSE_S = 30.0
 
 
-@pytest.fixture(params=["embedded", "production"])
-def fleet(request, tmp_path) -> Iterator[Fleet]:
-    """SQLite and a folder for messages, or PostgreSQL and Redis: two APIs and two workers."""
+@pytest.fixture
+def fleet(engines, tmp_path) -> Iterator[Fleet]:
+    """Two APIs and two workers, on either."""
     settings = {
+        **engines,
         "REELSEEK_BUNDLE": str(make_tiny_bundle(tmp_path / "bundle")),
         # no job is given up because its worker was killed too often: here all of them are
         "REELSEEK_JOB_ATTEMPTS": "20",
     }
-    if request.param == "production":
-        server, name = request.getfixturevalue("postgres_server"), f"kills_{uuid4().hex}"
-        with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        settings["REELSEEK_DATABASE_URL"] = f"{server}{name}"
-        settings["REELSEEK_BROKER_URL"] = request.getfixturevalue("redis_server")
     with Fleet(tmp_path, settings) as running:
         yield running
 

@@ -59,16 +59,17 @@ def clock(tmp_path_factory) -> Clock:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory, clock) -> Iterator[Fleet]:
-    """Two workers and two API processes whose clock can be set."""
+def fleet(tmp_path_factory, clock, engines) -> Iterator[Fleet]:
+    """Two workers and two API processes whose clock can be set, on either."""
     folder = tmp_path_factory.mktemp("leases")
     bundle = make_tiny_bundle(folder / "bundle")
-    with Fleet(folder, {"REELSEEK_BUNDLE": str(bundle), **clock.environment}) as running:
+    settings = {**engines, **clock.environment, "REELSEEK_BUNDLE": str(bundle)}
+    with Fleet(folder, settings) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def ledger() -> Ledger:
+def ledger(fleet) -> Ledger:  # noqa: ARG001 (each has its own)
     """What this installation has acknowledged."""
     return Ledger()
 
@@ -90,7 +91,8 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing(fleet, ledger, t
 
 @pytest.mark.timeout(600)
 def test_a_job_that_is_announced_often_is_done_once(fleet, ledger, tmp_path):
-    settings = Settings(data_dir=fleet.data_dir)
+    broker_url = fleet.settings.get("REELSEEK_BROKER_URL")
+    settings = Settings(data_dir=fleet.data_dir, broker_url=broker_url)
     with fleet.client() as client, contextlib.closing(JobSender(settings)) as sender:
         for number in range(3):
             path = make_video(tmp_path / f"{number}.mp4", seconds=1.0 + number)
@@ -119,10 +121,10 @@ def test_a_clock_that_jumps_by_an_hour_loses_nothing(fleet, ledger, clock, tmp_p
 
 
 def freeze(fleet: Fleet, name: str) -> int:
-    """Stop a worker between two of its transactions; return its process group.
+    """Stop a worker, on SQLite between two of its transactions; return its process group.
 
     One that is frozen inside a transaction keeps SQLite's only write lock, and all who write on
-    that machine wait for it.
+    that machine wait for it. PostgreSQL ends such a transaction.
     """
     group = fleet.members[name].process.pid
     while True:

@@ -22,6 +22,12 @@ def settings(settings):
 
 
 @pytest.fixture
+def patience(monkeypatch):
+    """A machine that stands still for two seconds is no index that is behind."""
+    monkeypatch.setattr("service.index.serving.LONGEST_WAIT_S", 60.0)
+
+
+@pytest.fixture
 def encoder(bundle_dir, settings):
     """The encoder of the tiny bundle."""
     encoder = Encoder(bundle_dir, settings)

@@ -61,6 +61,7 @@ def test_what_is_still_being_filled_is_not_loaded(
     until(lambda: filled in replica.generation_ids, what="the generation")
 
 
+@pytest.mark.usefixtures("patience")
 def test_changes_reach_every_generation_that_is_followed(
     make_replica, add_to_both, gallery, *, sessions, first, second
 ):

@@ -68,6 +68,7 @@ def test_a_base_becomes_near_while_it_is_searched(make_wished, fill, dim, kind, 
     assert found(view, query, 200) == exact(videos, vectors, query, 200)  # deeper than measured
 
 
+@pytest.mark.usefixtures("patience")
 def test_deletes_and_uploads_show_at_once_on_a_near_base(make_wished, fill, gallery, dim):
     videos = fill(clouds(400, dim=dim))
     replica = make_wished("hnsw")

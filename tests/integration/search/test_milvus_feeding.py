@@ -18,6 +18,8 @@ from tests.factories_gallery import like, until
 from tests.factories_generations import promote
 from tests.servers import free_port, running_milvus
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 TEXT = "a red circle"
 
 

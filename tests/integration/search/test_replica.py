@@ -182,13 +182,16 @@ def test_a_damaged_log_or_another_history_makes_the_replica_load_again(
     assert replica.view().num_segments == len(view.search(vectors(1)[0], 99)) + 4
 
 
-def test_waiting_for_a_change_that_comes_is_quick_and_one_that_does_not_is_refused(
-    make_replica, gallery, vectors, sessions
-):
+@pytest.mark.usefixtures("patience")
+def test_a_change_that_comes_is_waited_for(make_replica, gallery, vectors, sessions):
     replica = make_replica()
     gallery.add(vectors(1))
     seq = seq_now(sessions)
     assert replica.serving(min_seq=seq).view.seq >= seq
+
+
+def test_a_change_that_does_not_come_is_refused(make_replica, sessions):
+    replica, seq = make_replica(), seq_now(sessions)
     with pytest.raises(UnavailableError) as refused:
         replica.serving(min_seq=seq + 1)
     assert refused.value.retry_after_s

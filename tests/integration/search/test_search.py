@@ -140,6 +140,7 @@ def test_a_deleted_video_is_not_shown_though_the_replica_lags(
     assert ids(ask(lagging)) == [stays]
 
 
+@pytest.mark.usefixtures("patience")
 def test_what_was_uploaded_is_found_by_min_seq(make_replica, add, ask, settings, sessions):
     replica = make_replica(settings=settings.model_copy(update={"replica_poll_ms": 1000}))
     late = add(0.9)

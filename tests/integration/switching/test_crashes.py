@@ -68,8 +68,9 @@ def end_leases(switching):
 
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 def test_a_switch_killed_at_any_commit_is_done_by_whoever_goes_on(
-    switching, gallery, other_dir, generation, is_before
+    *, switching, gallery, other_dir, generation, is_before, monkeypatch
 ):
+    monkeypatch.setattr("workers.activation.COMMIT_EVERY_S", 3600.0)  # as many commits each time
     version_id = switching.register(other_dir)
     targets = [version_id, generation.model_version_id]
     for number in range(1, MOST_COMMITS):
@@ -126,9 +127,9 @@ def test_workers_killed_at_random_moments_end_with_the_new_model(
     version_id = switching.register(other_dir)
     requested = switching.request(version_id)
     moments = random.Random(4)
-    for _round in range(4):
-        log = tmp_path / "worker.log"
-        with running_worker(settings, log) as worker:
+    settings = settings.model_copy(update={"job_attempts": 9})  # each kill costs one
+    for number in range(4):
+        with running_worker(settings, tmp_path / f"worker-{number}.log") as worker:
             wait_for(lambda worker=worker: "worker_ready" in worker.log)
             threading.Event().wait(moments.uniform(0, 2))
             worker.kill()

@@ -16,6 +16,7 @@ from model.video.limits import DecodeLimits
 from model.video.sandbox import Capabilities, capabilities
 from model.video.segments import Span
 from tests.factories_video import make_video
+from tests.servers import is_gone
 
 REPOSITORY = Path(__file__).parents[3]
 INSIDE = """
@@ -254,6 +255,6 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path):
         (child,) = psutil.Process(parent.pid).children()
         parent.kill()
     deadline = time.monotonic() + 30
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+    while not is_gone(child.pid):
         assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.01)

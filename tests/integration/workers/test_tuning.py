@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from uuid import UUID
@@ -39,8 +40,18 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 STEPS = 6
 LONG = 5000
-JOIN_S = 180.0  # the process of a tuning steps back for everything else on the machine
 """Steps of a run that nobody waits for."""
+JOIN_S = 180.0
+
+
+@pytest.fixture(autouse=True)
+def _own_priority(monkeypatch):
+    """Let the process be one like others: with the lowest priority it never has its turn here."""
+    code = "import sys; from workers.tuning.process import main; sys.exit(main(sys.argv[1:]))"
+    monkeypatch.setattr(
+        "workers.tuning.child._command",
+        lambda folder, _processes: [sys.executable, "-c", code, str(folder)],
+    )
 
 
 @pytest.fixture

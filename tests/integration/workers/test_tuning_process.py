@@ -10,13 +10,13 @@ import sys
 import time
 from dataclasses import replace
 
-import psutil
 import pytest
 import torch
 
 from model.bundle import load_bundle
 from model.bundle_files import bundle_digest
 from tests.factories_tuning import CHOICES, REPOSITORY, child_command, make_tuning_folder
+from tests.servers import is_gone
 from workers.tuning.events import (
     CheckpointSaved,
     Done,
@@ -203,7 +203,7 @@ def test_the_process_dies_with_the_one_that_started_it(undisturbed, tmp_path):
     parent.kill()
     parent.communicate()
     deadline = time.monotonic() + 60
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while not is_gone(pid):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
-WITHIN_S = 20.0
+from tests.servers import is_gone
+
+WITHIN_S = 60.0
 SUPERVISE = """
     import sys
     from service.cli.supervisor import Child, ChildGaveUpError, Supervisor
@@ -62,13 +63,6 @@ def pids_in(folder: Path) -> list[int]:
     """Return the processes that said they started, in order."""
     files = sorted(folder.glob("*.pid"))
     return [int(text) for file in files if (text := file.read_text())]
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from model.batching import Batcher
 from model.memory import is_out_of_memory
 
-LONG_S = 30.0
+LONG_S = 120.0
 
 
 class SmallMemory:
