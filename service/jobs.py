@@ -155,6 +155,7 @@ def _broker(settings: Settings) -> dict[str, Any]:
             "visibility_timeout": 3600,
             "socket_keepalive": True,
             "health_check_interval": 10,
+            "unacked_restore_throttle": 100,  # looks, of which a worker takes ten a second
         },
     }
 

@@ -1,10 +1,13 @@
 """How a worker waits for messages."""
 
+from collections.abc import Callable
 from typing import Any
 
 from celery.apps import worker
 from kombu.transport import redis
 from kombu.transport.virtual import QoS
+
+LOOK_S = 0.1
 
 
 class Worker(worker.Worker):
@@ -44,4 +47,18 @@ class ForgivingQoS(redis.QoS):
             raise
 
 
-redis.Channel.QoS = ForgivingQoS  # kombu has no other place to say so
+class AttentivePoller(redis.MultiChannelPoller):
+    """Asks for the next message as soon as there is a place for it.
+
+    A worker that is full asks for none, and kombu sees only at its next look at the sockets that a
+    place is free again: after the two seconds that Celery gives it, however short the jobs are.
+    """
+
+    def get(self, callback: Callable[..., Any], timeout: float | None = None) -> Any:
+        """Wait for a message, for a short while only; the transport calls again."""
+        return super().get(callback, LOOK_S if timeout is None else min(timeout, LOOK_S))
+
+
+# kombu has no other place to say so
+redis.Channel.QoS = ForgivingQoS
+redis.MultiChannelPoller = AttentivePoller  # type: ignore[misc]
