@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import psycopg
@@ -61,6 +62,16 @@ def running_postgres() -> Iterator[str]:
         url = f"postgresql://reelseek@127.0.0.1:{port}/"
         with _running(command, folder, is_up=lambda: _answers_sql(url)):
             yield url
+
+
+@contextlib.contextmanager
+def empty_database(server: str) -> Iterator[str]:
+    """Make a database without tables on a PostgreSQL, yield its URL, and drop it."""
+    name = f"empty_{uuid4().hex}"
+    with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield f"{server}{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextlib.contextmanager

@@ -12,10 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 import yaml
 
@@ -25,7 +23,7 @@ from tests.factories_model import make_tiny_bundle
 from tests.factories_video import make_video
 from tests.hostile_servers import OtherServer, content, running_server
 from tests.object_store import make_bucket
-from tests.servers import free_port
+from tests.servers import empty_database, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -106,16 +104,6 @@ def running(service: str, environment: Mapping[str, str], log: Path) -> Iterator
     finally:
         process.kill()
         process.wait()
-
-
-@contextmanager
-def empty_database(server: str) -> Iterator[str]:
-    """Make a database and yield its URL."""
-    name = f"production_{uuid4().hex}"
-    with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield f"{server}{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")

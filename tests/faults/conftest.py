@@ -1,10 +1,10 @@
 """What the installations that are harmed run on."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
-import psycopg
 import pytest
+
+from tests.servers import empty_database
 
 
 @pytest.fixture(scope="module", params=["embedded", "production"])
@@ -13,11 +13,8 @@ def engines(request) -> Iterator[dict[str, str]]:
     if request.param == "embedded":
         yield {}
         return
-    server, name = request.getfixturevalue("postgres_server"), f"faults_{uuid4().hex}"
-    with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+    with empty_database(request.getfixturevalue("postgres_server")) as url:
         yield {
-            "REELSEEK_DATABASE_URL": f"{server}{name}",
+            "REELSEEK_DATABASE_URL": url,
             "REELSEEK_BROKER_URL": request.getfixturevalue("redis_server"),
         }
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
